@@ -1,0 +1,22 @@
+/* cpu: which instruction sets the CPU and the operating system allow. */
+#ifndef SLUICE_BASE_CPU_H
+#define SLUICE_BASE_CPU_H
+
+#include <stdbool.h>
+
+/* Levels of kernels.  Each x86 level includes those before it:
+ *   AVX2    AVX2, FMA, F16C
+ *   AVX512  AVX-512 F, BW, DQ, VL and VNNI (Ice Lake, Zen 4 and later); XCR0 checked
+ *   AMX     AMX-INT8 with the permission to use it granted by the OS
+ * NEON is arm64's baseline with dotprod where the CPU has it. */
+enum cpu_level { CPU_REF, CPU_AVX2, CPU_AVX512, CPU_AMX, CPU_NEON, CPU_N_LEVELS };
+
+const char *cpu_level_name(enum cpu_level level);
+/* "avx2" -> CPU_AVX2; false if the name is unknown. */
+bool cpu_level_parse(const char *name, enum cpu_level *out);
+bool cpu_level_allowed(enum cpu_level level);
+enum cpu_level cpu_level_best(void);
+/* Number of physical cores this process may run on (affinity and cgroup quota respected). */
+int cpu_physical_cores(void);
+
+#endif
