@@ -1,0 +1,22 @@
+/* arch: a model family: the names and shapes of its tensors, and its layer.
+ *
+ * One file a family.  To add one: fill in a struct arch, list it in arch.c; see CONTRIBUTING.md. */
+#ifndef SLUICE_ARCH_ARCH_H
+#define SLUICE_ARCH_ARCH_H
+
+#include "blocks/blocks.h"
+
+struct arch {
+    const char *name; /* general.architecture */
+    /* Reads hyper-parameters and takes tensors, in the order of use within a layer. */
+    int (*load)(struct model *m, struct sluice_error *err);
+    /* One layer: f->x in, f->x out. */
+    int (*layer)(struct fwd *f, uint32_t il, struct sluice_error *err);
+};
+
+/* NULL if the architecture is not supported. */
+const struct arch *arch_find(struct gguf_str name);
+/* "llama, olmoe, qwen2, ..." for messages. */
+const char *arch_list(void);
+
+#endif
