@@ -29,6 +29,9 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 BASE := -std=c17 -O3 -g $(WARN) -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisibility=hidden -fPIC \
         -D_GNU_SOURCE -Iinclude -Isrc -pthread
 CFLAGS  ?=
+ifeq ($(shell pkg-config --exists liburing && echo yes),yes)
+  BASE += -DHAVE_LIBURING
+endif
 ALL_CFLAGS = $(BASE) $(ISA) $(SANFLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CFLAGS)
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -pthread
 

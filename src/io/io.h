@@ -22,6 +22,7 @@
 
 struct io_read {
     uint32_t file;   /* index in io_files */
+    uint32_t clip;   /* tests: take only this many bytes of the first answer (0: all of them) */
     uint64_t offset; /* aligned */
     size_t len;      /* aligned; the file may end earlier */
     size_t need;     /* bytes from offset that must arrive */
@@ -34,7 +35,13 @@ struct io_completion {
     int error;       /* 0, or an errno; EIO-like failures and premature ends (ENODATA) */
 };
 
-struct io_stats { uint64_t reads, bytes, ns_wait; uint32_t depth_max; };
+struct io_stats {
+    uint64_t reads;     /* completions handed over */
+    uint64_t bytes;     /* that arrived, aligned windows included */
+    uint64_t resumed;   /* short answers that were asked for again */
+    uint64_t ns_wait;   /* blocked in wait */
+    uint32_t depth_max; /* most reads in flight */
+};
 
 struct io_align { uint32_t offset, mem; }; /* powers of two, >= 1 */
 
@@ -67,7 +74,8 @@ int io_open(enum sluice_io kind, const struct io_files *files, int depth, struct
 /* Wraps inner (and owns it): script is a comma-separated list of rules such as
  *   "fail=7" the 7th read fails with EIO; "short=3" the 3rd read is cut short and must be
  *   resumed; "eof=5" the 5th ends early for good; "late=20ms" every read completes that much
- *   later; "reorder=SEED" completions come in a shuffled order. */
+ *   later; "reorder=SEED" completions come in a shuffled order.  "fail=7+" goes on failing from
+ *   there.  On failure inner stays the caller's. */
 int io_fault_open(struct io *inner, const char *script, struct io **out,
                   struct sluice_error *err) SLUICE_MUST_CHECK;
 
