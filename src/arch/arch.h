@@ -14,6 +14,10 @@ struct arch {
     int (*layer)(struct fwd *f, uint32_t il, struct sluice_error *err);
 };
 
+/* Looks at general.architecture of m->gguf, sets m->arch and loads: hyper-parameters and tensors.  An
+ * architecture that is not supported is one line that lists those that are.  On failure m is left for model_clear. */
+int arch_load(struct model *m, struct sluice_error *err) SLUICE_MUST_CHECK;
+
 /* NULL if the architecture is not supported. */
 const struct arch *arch_find(struct gguf_str name);
 /* "llama, olmoe, qwen2, ..." for messages. */

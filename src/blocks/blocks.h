@@ -21,59 +21,77 @@ struct fwd_part { uint32_t seq, pos0, row0, n_tok; };
 
 struct fwd_stats { uint64_t ns_attn, ns_delta, ns_router, ns_expert, ns_dense, ns_head, bytes_touched; };
 
-/* The state of one forward pass: created once by the engine with room for n_tok_max tokens, reused. */
+struct moe_host; /* moe.c: host side of routing */
+struct rope;     /* rope.c: inverse frequencies */
+
+/* The state of one forward pass: created once by the engine with room for n_tok_max tokens, reused.
+ * The engine sets what stands in the first group, and before each pass parts, n_parts, n_tok and x. */
 struct fwd {
-    const struct model *m;
-    struct ops *ops;
     struct weight_store *ws;
     struct kv_cache *kv;
-    struct delta_state *delta;
+    struct delta_state *delta;   /* NULL for models without recurrent layers */
+    const volatile int *cancel;  /* or NULL */
+    bool hints;                  /* look-ahead: next layer's router on this layer's hidden state */
+    /* recorder of routing decisions (bench, trace), or NULL: called with ids [n_tok][k], each row ascending */
+    void (*on_route)(void *user, uint32_t il, const int32_t *ids, uint32_t n_tok, uint32_t k);
+    void *route_user;
+    const struct fwd_part *parts; uint32_t n_parts, n_tok;
+
+    const struct model *m;
+    struct ops *ops;
     enum sluice_act act;
     uint32_t n_expert_used;      /* usually hp.n_expert_used */
-    const volatile int *cancel;  /* or NULL */
-    struct ops_buf *vectors;     /* resident vectors, model_tensor.vec floats in */
+    struct ops_buf *vectors;     /* resident vectors; borrowed, set by fwd_set_vectors */
+    float *scales;               /* host copy of the vectors' NVFP4 scales, by scale_vec - scale_vec0 */
+    uint64_t scale_vec0, n_scales;
 
-    uint32_t n_tok_max, n_pairs_rows_max; /* pairs (token, expert) up to which outputs are buffered by row */
-    struct fwd_part *parts; uint32_t n_parts, n_tok;
-
-    struct ops_buf *mem;         /* every buffer below lies in it */
+    uint32_t n_tok_max;
+    uint32_t n_rows_max;         /* tokens up to which experts' outputs are buffered by row (decoding) */
+    struct ops_buf *mem; uint64_t mem_bytes; /* every buffer below lies in it */
     struct ops_ref x;            /* [n_tok][n_embd] residual stream */
     struct ops_act h;            /* [n_tok][n_embd] normed input of a block */
-    struct ops_act u;            /* [n_tok][widest inner row] input of a block's last projection */
-    struct ops_ref t[4];         /* plain float scratch, each [n_tok][n_wide] floats */
-    uint32_t n_wide;
-    struct ops_ref rope;         /* [n_tok][n_rot] */
-    struct ops_ref router_logits, ids, weights;       /* [n_tok][n_expert], [n_tok][k], [n_tok][k] */
-    struct ops_ref tok, row, pair_weight;             /* pair arrays, int32/int32/float [n_tok*k] */
-    struct ops_ref yrows, acc, moe_scratch; uint64_t moe_scratch_bytes;
-    /* host copies of routing, and lists for sorting pairs by expert */
-    int32_t *h_ids; float *h_weights; int32_t *h_tok, *h_row; float *h_pw; uint32_t *h_count; int32_t *h_list;
-    /* router look-ahead: next layer's router on this layer's hidden state */
-    bool hints;
-    /* recorder of routing decisions (bench, trace), or NULL: called with sorted ids [n_tok][k] */
-    void (*on_route)(void *user, uint32_t il, const int32_t *ids, uint32_t n_tok, uint32_t k); void *route_user;
+    struct ops_ref u;            /* input of a block's last projection, in its forms (fwd_inner) */
+    struct ops_ref scratch;      /* carved up anew by each block */
+    struct ops_ref rope_table;   /* [n_tok][n_rot] */
+    struct rope *rope;
+    struct moe_host *moe;        /* NULL for dense models */
     struct fwd_stats stats;
 };
 
-/* Bytes of fwd's device memory for a pass of n_tok tokens; pure (for the plan). */
+/* Bytes that fwd_create allocates for passes of n_tok tokens, device and host; pure (for the plan). */
 uint64_t fwd_bytes(const struct model *m, enum sluice_act act, uint32_t n_tok_max, uint32_t n_expert_used);
 int fwd_create(const struct model *m, struct ops *ops, enum sluice_act act, uint32_t n_tok_max,
                uint32_t n_expert_used, struct fwd **out, struct sluice_error *err) SLUICE_MUST_CHECK;
 void fwd_free(struct fwd *f);
+/* Takes the loaded vectors (borrowed): call once before the first pass.  Reads the NVFP4 scales and the rope
+ * factors from them. */
+int fwd_set_vectors(struct fwd *f, struct ops_buf *vectors, struct sluice_error *err) SLUICE_MUST_CHECK;
+/* Cosines and sines for the positions of f->parts; once per pass, before the first layer. */
+void rope_table(struct fwd *f);
 
-/* One output of a projection. */
-struct linear_out { const struct model_tensor *w; const struct model_tensor *bias; struct ops_ref y; uint64_t ld; bool add; };
-/* y_i = x W_i^T (+ bias) for up to 8 matrices that share x; resident ones in one dispatch, streamed ones
- * slab by slab in order. */
+/* One output of a projection: rows row0 .. row0+n_rows-1 of w (n_rows 0 = all), plus bias + row0. */
+struct linear_out {
+    const struct model_tensor *w;
+    const struct model_tensor *bias; /* or NULL, or a tensor that the model lacks */
+    uint32_t row0, n_rows;
+    struct ops_ref y; uint64_t ld;   /* y[t*ld + r - row0] */
+    bool add;
+};
+#define LINEAR_MAX_OUTS 8
+/* y_i = x W_i^T (+ bias).  Outs that share a tensor stand side by side and cover its rows.  Resident weights run in
+ * dispatches of up to LINEAR_MAX_OUTS, streamed ones slab by slab in order of use. */
 int linear(struct fwd *f, const struct ops_act *x, uint32_t n_tok, const struct linear_out *outs, uint32_t n_outs,
            struct sluice_error *err) SLUICE_MUST_CHECK;
-/* Forms that h or u must have for these consumers (absent tensors are skipped). */
-uint32_t linear_forms(const struct fwd *f, const struct model_layer *l, const enum model_role *roles, uint32_t n);
+/* The form of activations that a tensor's type wants; 0 if the model has none. */
+uint32_t linear_form(const struct fwd *f, const struct model_tensor *w);
 
-/* f->h = norm(f->x) in the forms that `roles` want. */
-void block_norm(struct fwd *f, const struct model_tensor *w, uint32_t forms);
+/* f->h = norm(f->x) with layer il's ATTN_NORM or FFN_NORM, in the forms that its block's matrices want. */
+void block_norm(struct fwd *f, uint32_t il, enum model_role norm);
 
-struct attention_opts { bool gated; /* q projection holds query and gate per head */ bool norm_whole; };
+struct attention_opts {
+    bool gated;      /* the q projection holds query and gate per head */
+    bool norm_whole; /* q and k are normalised over all heads at once */
+};
 /* x += W_o attention(h). */
 int block_attention(struct fwd *f, uint32_t il, const struct attention_opts *o, struct sluice_error *err) SLUICE_MUST_CHECK;
 /* x += W_out gated_delta_net(h). */
@@ -82,5 +100,8 @@ int block_delta_net(struct fwd *f, uint32_t il, struct sluice_error *err) SLUICE
 int block_ffn(struct fwd *f, uint32_t il, struct sluice_error *err) SLUICE_MUST_CHECK;
 /* x += routed experts (+ gated shared expert). */
 int block_moe(struct fwd *f, uint32_t il, struct sluice_error *err) SLUICE_MUST_CHECK;
+/* logits [n_tok][n_vocab] = W_output norm(x), x [n_tok][n_embd] anywhere, n_tok <= n_tok_max. */
+int block_head(struct fwd *f, struct ops_ref x, uint32_t n_tok, struct ops_ref logits,
+               struct sluice_error *err) SLUICE_MUST_CHECK;
 
 #endif

@@ -46,15 +46,18 @@ struct hparams {
 /* Roles.  Matrices are [n_rows][n]: ne[0] = n, ne[1] = n_rows. */
 enum model_role {
     /* global */
-    MODEL_TOKEN_EMBD, MODEL_OUTPUT_NORM, MODEL_OUTPUT, MODEL_ROPE_FREQS,
+    MODEL_TOKEN_EMBD, MODEL_OUTPUT_NORM, MODEL_OUTPUT /* always there: the embedding where tied */,
+    MODEL_OUTPUT_BIAS, MODEL_ROPE_FREQS,
     MODEL_N_GLOBAL,
     /* of a layer */
-    MODEL_ATTN_NORM = MODEL_N_GLOBAL, MODEL_ATTN_Q, MODEL_ATTN_K, MODEL_ATTN_V, MODEL_ATTN_Q_BIAS, MODEL_ATTN_K_BIAS,
-    MODEL_ATTN_V_BIAS, MODEL_ATTN_Q_NORM, MODEL_ATTN_K_NORM, MODEL_ATTN_OUT, MODEL_ATTN_OUT_BIAS,
-    MODEL_DELTA_QKV, MODEL_DELTA_Z, MODEL_DELTA_A_PROJ, MODEL_DELTA_B_PROJ, MODEL_DELTA_BA_PROJ, MODEL_DELTA_CONV,
+    MODEL_ATTN_NORM = MODEL_N_GLOBAL, MODEL_ATTN_QKV /* the three as one */, MODEL_ATTN_Q, MODEL_ATTN_K, MODEL_ATTN_V,
+    MODEL_ATTN_QKV_BIAS, MODEL_ATTN_Q_BIAS, MODEL_ATTN_K_BIAS, MODEL_ATTN_V_BIAS, MODEL_ATTN_Q_NORM, MODEL_ATTN_K_NORM,
+    MODEL_ATTN_OUT, MODEL_ATTN_OUT_BIAS,
+    MODEL_DELTA_QKVZ /* q, k, v, z of each key head together */, MODEL_DELTA_QKV, MODEL_DELTA_Z, MODEL_DELTA_A_PROJ, MODEL_DELTA_B_PROJ, MODEL_DELTA_BA_PROJ, MODEL_DELTA_CONV,
     MODEL_DELTA_DT_BIAS, MODEL_DELTA_A, MODEL_DELTA_NORM, MODEL_DELTA_OUT,
-    MODEL_FFN_NORM, MODEL_FFN_GATE, MODEL_FFN_UP, MODEL_FFN_DOWN,
-    MODEL_ROUTER, MODEL_ROUTER_BIAS, MODEL_SHEXP_GATE_INP, MODEL_SHEXP_GATE, MODEL_SHEXP_UP, MODEL_SHEXP_DOWN,
+    MODEL_FFN_NORM, MODEL_FFN_GATE, MODEL_FFN_UP, MODEL_FFN_DOWN, MODEL_FFN_GATE_BIAS, MODEL_FFN_UP_BIAS,
+    MODEL_FFN_DOWN_BIAS,
+    MODEL_ROUTER, MODEL_SHEXP_GATE_INP, MODEL_SHEXP_GATE, MODEL_SHEXP_UP, MODEL_SHEXP_DOWN,
     MODEL_EXPS_GATE, MODEL_EXPS_UP, MODEL_EXPS_DOWN, MODEL_EXPS_GATE_UP,
     MODEL_N_ROLES,
 };
@@ -72,8 +75,9 @@ struct model_tensor {
     const struct gguf_tensor *scale; /* NVFP4: its .scale tensor (F32, one value, or one an expert), or NULL */
     enum model_kind kind;
     uint32_t n, n_rows, n_mat;    /* row length, rows (of one matrix), matrices (experts; 1 otherwise) */
-    uint32_t slab0, n_slabs;      /* MATRIX: its slabs in units */
-    uint32_t vec;                 /* VECTOR: its place in the resident vectors, in floats */
+    uint32_t slab0, n_slabs;      /* MATRIX, ROWS: its slabs in units, in the order of its rows */
+    uint64_t vec;                 /* VECTOR: the place of its n * max(n_rows, 1) floats in the resident vectors */
+    uint64_t scale_vec;           /* scale: the place of its n_mat floats there */
 };
 
 struct model_layer {
@@ -82,6 +86,7 @@ struct model_layer {
     bool moe;        /* routed experts instead of a dense feed-forward */
     uint32_t i_attn; /* index among attention layers, i_delta among recurrent ones */
     uint32_t i_delta;
+    uint8_t matrices[MODEL_N_ROLES]; uint32_t n_matrices; /* roles of its MATRIX tensors in the order of use */
 };
 
 struct units;
@@ -94,24 +99,44 @@ struct model {
     struct model_tensor global[MODEL_N_GLOBAL];
     struct model_layer *layers; /* [hp.n_layer] */
     uint32_t n_attn, n_delta;   /* layers of each kind */
-    uint64_t n_vec;             /* floats of all resident vectors */
+    uint64_t n_vec;             /* floats of all resident vectors, scales included */
     struct units *units;        /* built by units_build */
 };
 
+/* Frees everything in *m, the gguf included; *m itself is the caller's. */
+void model_clear(struct model *m);
+
 /* ---- for families: reading hyper-parameters and tensors ---------------------- */
 
-/* "ARCH.key" of the model's architecture.  Required ones fail naming the key. */
-int model_hp_u32(const struct model *m, const char *key, bool required, uint32_t *out, struct sluice_error *err) SLUICE_MUST_CHECK;
-int model_hp_f32(const struct model *m, const char *key, bool required, float *out, struct sluice_error *err) SLUICE_MUST_CHECK;
-/* The hyper-parameters every family has (n_layer, n_embd, heads, eps, rope, experts), with the
- * usual defaults; sanity-checked against absurd values. */
+/* "ARCH.key" of the model's architecture.  An array stands for its one value where all of its elements are equal, and is
+ * refused by name otherwise.  Absent: 0 and *out stays as it is, or, if required, an error that names the key. */
+int model_hp_u32(const struct model *m, const char *key, bool required, uint32_t *out,
+                 struct sluice_error *err) SLUICE_MUST_CHECK;
+int model_hp_f32(const struct model *m, const char *key, bool required, float *out,
+                 struct sluice_error *err) SLUICE_MUST_CHECK;
+int model_hp_bool(const struct model *m, const char *key, bool *out, struct sluice_error *err) SLUICE_MUST_CHECK;
+/* The hyper-parameters every family has (layers, width, heads, eps, rope, experts) with the usual defaults,
+ * checked against absurd values; allocates m->layers.  Families then change what differs. */
 int model_hp_common(struct model *m, struct sluice_error *err) SLUICE_MUST_CHECK;
 
-/* Finds a tensor by name ("blk.%u.attn_q.weight" is formatted with il), checks its shape against
- * (n, n_rows, n_mat; n_rows = 0 for a vector) and its type, and enters it under `role`.  Absent and not
- * required: 0, t stays NULL. */
-struct model_want { enum model_role role; const char *name; enum model_kind kind; uint32_t n, n_rows, n_mat; bool required; };
-int model_take(struct model *m, uint32_t il /* ignored for globals */, const struct model_want *w, struct sluice_error *err) SLUICE_MUST_CHECK;
+/* A tensor that a family asks for.  name: "attn_q.weight" for a layer's (the file has "blk.IL." before it),
+ * "output.weight" for globals.  Shape (n, n_rows, n_mat) in elements; n_rows 0 = a plain vector, n_mat 0 = 1. */
+struct model_want {
+    enum model_role role;
+    const char *name;
+    enum model_kind kind;
+    uint32_t n, n_rows, n_mat;
+    bool required;
+};
+/* Finds it, checks its shape and type, and enters it under its role; together with its NVFP4 scale, if it has
+ * one.  il is ignored for globals.  Matrices of a layer are to be taken in the order of their use.  Absent and
+ * not required: 0, t stays NULL. */
+int model_take(struct model *m, uint32_t il, const struct model_want *w, struct sluice_error *err) SLUICE_MUST_CHECK;
+/* The same for n of them. */
+int model_take_all(struct model *m, uint32_t il, const struct model_want *w, size_t n,
+                   struct sluice_error *err) SLUICE_MUST_CHECK;
+/* True if the layer (or the file, for globals) holds a tensor of that name. */
+bool model_has_named(const struct model *m, uint32_t il, const char *name);
 
 static inline bool model_has(const struct model_layer *l, enum model_role r) { return l->t[r].t != NULL; }
 

@@ -54,6 +54,8 @@ void weight_store_pass_begin(struct weight_store *ws, bool with_head);
 int weight_store_slab(struct weight_store *ws, uint32_t slab, struct ops_ref *out,
                       struct sluice_error *err) SLUICE_MUST_CHECK;
 void weight_store_slab_release(struct weight_store *ws, uint32_t slab);
+/* True if the slab is resident: then weight_store_slab gives it at any time, in any order, any number at once. */
+bool weight_store_slab_pinned(const struct weight_store *ws, uint32_t slab);
 
 /* ---- rows: the token embedding when it is not resident -------------------------- */
 
