@@ -199,6 +199,7 @@ struct ops {
  * max_ctx: the longest sequence, max_head_dim. */
 struct ops_cpu_params { struct pool *pool; enum cpu_level level; uint32_t max_n, max_ctx, max_head_dim; };
 int ops_cpu_create(const struct ops_cpu_params *p, struct ops **out, struct sluice_error *err) SLUICE_MUST_CHECK;
-uint64_t ops_cpu_scratch_bytes(const struct ops_cpu_params *p); /* for the plan */
+/* What it allocates for n_threads workers; p->pool is not looked at (the plan has none yet). */
+uint64_t ops_cpu_scratch_bytes(const struct ops_cpu_params *p, int n_threads);
 
 #endif
