@@ -1,0 +1,301 @@
+/* vec_attn: elements of the KV cache, and attention over one block of it.  A template, part of
+ * vec_body.h; vec.h has the definitions.
+ *
+ * A block of up to 256 positions goes by in tiles of 64 that are widened to F32 once and then serve all
+ * queries (the heads that share the KV head, times the tokens of the batch):
+ *
+ *     s[q][j]   += register tiles of VEC_QT queries x VEC_KT keys, 16 lanes along d
+ *     p, m, sum    a row of s at a time
+ *     acc[q][d] += register tiles of VEC_QT queries x 16*VEC_DT columns, j ascending */
+
+static void vec_narrow_q8(const float *x, size_t n, unsigned char *dst)
+{
+    for (size_t b = 0; b < n / 32; b++, x += 32, dst += 34) {
+        v16 lo = v_load(x), hi = v_load(x + 16);
+        float amax = vec_fold_max(v_max(vec_abs16(lo), vec_abs16(hi)));
+        float d = amax / 127.0f, id = d > 0.0f ? 1.0f / d : 0.0f;
+        uint16_t h = v_float_to_half(d);
+        memcpy(dst, &h, 2);
+        for (int i = 0; i < 2; i++) {
+            v16 y = v_mul(i ? hi : lo, v_set1(id));
+            y = v_sel(v_gt(v_set1(128.0f), vec_abs16(y)), y, v_zero()); /* infinities, NaN */
+            int32_t q[16];
+            i_store(q, i_sub(v_bits(v_add(y, v_set1(VEC_MAGIC))), v_bits(v_set1(VEC_MAGIC))));
+            for (int l = 0; l < 16; l++)
+                dst[2 + 16 * i + l] = (unsigned char)(int8_t)q[l];
+        }
+    }
+}
+
+static void vec_narrow(uint32_t type, const float *x, size_t n, void *dst)
+{
+    if (type == DTYPE_F32) {
+        memcpy(dst, x, n * sizeof *x);
+    } else if (type == DTYPE_F16) {
+        unsigned char *p = dst;
+        VEC_EACH(n, v_store_half(p + 2 * i, v_load(x + i)), {
+            unsigned char t[32];
+            v_store_half(t, v_load_n(x + i, len));
+            memcpy(p + 2 * i, t, 2 * len);
+        });
+    } else {
+        vec_narrow_q8(x, n, dst);
+    }
+}
+
+static inline void vec_widen_row(uint32_t type, const void *src, size_t n, float *y)
+{
+    const unsigned char *p = src;
+    if (type == DTYPE_F32) {
+        memcpy(y, src, n * sizeof *y);
+    } else if (type == DTYPE_F16) {
+        VEC_EACH(n, v_store(y + i, v_load_half(p + 2 * i)), {
+            unsigned char t[32] = {0};
+            memcpy(t, p + 2 * i, 2 * len);
+            v_store_n(y + i, v_load_half(t), len);
+        });
+    } else {
+        for (size_t b = 0; b < n / 32; b++, p += 34, y += 32) {
+            uint16_t h;
+            memcpy(&h, p, 2);
+            const v16 d = v_set1(v_half_to_float(h));
+            v_store(y, v_mul(d, v_load_i8(p + 2)));
+            v_store(y + 16, v_mul(d, v_load_i8(p + 18)));
+        }
+    }
+}
+
+static void vec_widen(uint32_t type, const void *src, size_t n, float *y) { vec_widen_row(type, src, n, y); }
+
+/* Rows of a tile as floats, padded to 16 columns: the cache itself where it is that already. */
+static const float *vec_attn_tile(uint32_t type, const void *base, size_t stride, uint32_t j0, uint32_t n_j,
+                                  uint32_t d, float *wide, size_t *ld)
+{
+    const unsigned char *p = (const unsigned char *)base + j0 * stride;
+    if (type == DTYPE_F32 && d % 16 == 0 && stride % 4 == 0) {
+        *ld = stride / 4;
+        return (const float *)p;
+    }
+    *ld = (d + 15) & ~15u;
+    for (uint32_t j = 0; j < n_j; j++, p += stride) {
+        vec_widen_row(type, p, d, wide + j * *ld);
+        for (uint32_t i = d; i < *ld; i++)
+            wide[j * *ld + i] = 0.0f;
+    }
+    return wide;
+}
+
+/* s[i][j] = dot of query i and key j for a tile of QT x KT; n16 vectors long. */
+#define VEC_QK(QT, KT)                                                                                            \
+    static inline void vec_qk_##QT##_##KT(const float *q, size_t ldq, const float *k, size_t ldk, unsigned n16,   \
+                                          float *s)                                                               \
+    {                                                                                                             \
+        v16 acc[QT][KT];                                                                                          \
+        _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++)                                                      \
+            _Pragma("GCC unroll 4") for (int j = 0; j < KT; j++) acc[i][j] = v_zero();                            \
+        for (unsigned c = 0; c < n16; c++) {                                                                      \
+            v16 vq[QT];                                                                                           \
+            _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++) vq[i] = v_load(q + i * ldq + 16 * c);            \
+            _Pragma("GCC unroll 4") for (int j = 0; j < KT; j++) {                                                \
+                v16 vk = v_load(k + j * ldk + 16 * c);                                                            \
+                _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++) acc[i][j] = v_fma(vq[i], vk, acc[i][j]);     \
+            }                                                                                                     \
+        }                                                                                                         \
+        VEC_QK_FOLD(QT, KT)                                                                                       \
+    }
+#define VEC_QK_FOLD(QT, KT)                                                                                       \
+    if (KT == 4) {                                                                                                \
+        _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++)                                                      \
+            v_fold4(acc[i][0], acc[i][KT > 1], acc[i][KT > 2 ? 2 : 0], acc[i][KT > 3 ? 3 : 0],                    \
+                    s + i * VEC_ATTN_BLOCK);                                                                      \
+    } else if (QT == 2 && KT == 2) {                                                                              \
+        float t[4];                                                                                               \
+        v_fold4(acc[0][0], acc[0][KT > 1], acc[QT > 1][0], acc[QT > 1][KT > 1], t);                               \
+        s[0] = t[0], s[1] = t[1], s[VEC_ATTN_BLOCK] = t[2], s[VEC_ATTN_BLOCK + 1] = t[3];                         \
+    } else {                                                                                                      \
+        _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++)                                                      \
+            _Pragma("GCC unroll 4") for (int j = 0; j < KT; j++) s[i * VEC_ATTN_BLOCK + j] = v_fold(acc[i][j]);   \
+    }
+#define VEC_PASTE3(a, b, c) a##b##_##c
+#define VEC_PASTE(a, b, c) VEC_PASTE3(a, b, c)
+#define VEC_QK_X(QT, KT) VEC_QK(QT, KT) /* expands the tile sizes first */
+VEC_QK_X(VEC_QT, VEC_KT)
+VEC_QK_X(VEC_QT, 1)
+#if VEC_QT > 1
+VEC_QK_X(1, VEC_KT)
+VEC_QK_X(1, 1)
+#endif
+
+static void vec_attn_scores(const struct vec_attn *a, const float *k, size_t ldk, uint32_t j0, uint32_t n_j)
+{
+    const size_t ldq = (a->d_k + 15) & ~15u;
+    const unsigned n16 = (unsigned)(ldq / 16);
+    /* keys in the outer loop: a few rows of K meet all queries, which are fewer bytes than a tile */
+    uint32_t j = 0;
+    for (; j + VEC_KT <= n_j; j += VEC_KT) {
+        uint32_t i = 0;
+        for (; i + VEC_QT <= a->n_q; i += VEC_QT)
+            VEC_PASTE(vec_qk_, VEC_QT, VEC_KT)(a->q + i * ldq, ldq, k + j * ldk, ldk, n16,
+                                               a->s + (size_t)i * VEC_ATTN_BLOCK + j0 + j);
+        for (; i < a->n_q; i++)
+            VEC_PASTE(vec_qk_, 1, VEC_KT)(a->q + i * ldq, ldq, k + j * ldk, ldk, n16,
+                                          a->s + (size_t)i * VEC_ATTN_BLOCK + j0 + j);
+    }
+    for (; j < n_j; j++) {
+        uint32_t i = 0;
+        for (; i + VEC_QT <= a->n_q; i += VEC_QT)
+            VEC_PASTE(vec_qk_, VEC_QT, 1)(a->q + i * ldq, ldq, k + j * ldk, ldk, n16,
+                                          a->s + (size_t)i * VEC_ATTN_BLOCK + j0 + j);
+        for (; i < a->n_q; i++)
+            VEC_PASTE(vec_qk_, 1, 1)(a->q + i * ldq, ldq, k + j * ldk, ldk, n16,
+                                     a->s + (size_t)i * VEC_ATTN_BLOCK + j0 + j);
+    }
+}
+
+/* Scores of one query to probabilities, in place. */
+static void vec_attn_softmax(float *s, uint32_t lo, uint32_t hi, float scale, float *m_out, float *sum_out)
+{
+    const v16 vs = v_set1(scale), low = v_set1(-__builtin_inff());
+    v16 vm = low, acc = v_zero();
+    for (uint32_t j = lo & ~15u; j < hi; j += 16) {
+        v16 x = v_mul(v_load(s + j), vs);
+        if (j < lo)
+            x = v_sel(v_gt(v_set1((float)(lo - j)), v_iota()), low, x);
+        if (j + 16 > hi)
+            x = vec_first_n(x, hi - j, low);
+        v_store(s + j, x);
+        vm = v_max(vm, x);
+    }
+    const float m1 = vec_fold_max(vm);
+    const v16 m = v_set1(m1);
+    for (uint32_t j = lo & ~15u; j < hi; j += 16) {
+        v16 p = vec_exp16(v_sub(v_load(s + j), m));
+        if (j < lo)
+            p = v_sel(v_gt(v_set1((float)(lo - j)), v_iota()), v_zero(), p);
+        if (j + 16 > hi)
+            p = vec_first_n(p, hi - j, v_zero());
+        v_store(s + j, p);
+        acc = v_add(acc, p);
+    }
+    *m_out = m1;
+    *sum_out = v_fold(acc);
+}
+
+/* acc[i][0 .. 16*DT) += p[i][j] * v[j] for j in j0 .. j1-1. */
+#define VEC_PV(QT, DT)                                                                                            \
+    static inline void vec_pv_##QT##_##DT(float *acc, size_t lda, const float *p, const float *v, size_t ldv,     \
+                                          uint32_t j0, uint32_t j1)                                               \
+    {                                                                                                             \
+        v16 r[QT][DT];                                                                                            \
+        _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++)                                                      \
+            _Pragma("GCC unroll 4") for (int d = 0; d < DT; d++) r[i][d] = v_load(acc + i * lda + 16 * d);        \
+        for (uint32_t j = j0; j < j1; j++) {                                                                      \
+            v16 vv[DT];                                                                                           \
+            _Pragma("GCC unroll 4") for (int d = 0; d < DT; d++) vv[d] = v_load(v + j * ldv + 16 * d);            \
+            _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++) {                                                \
+                v16 b = v_set1(p[i * VEC_ATTN_BLOCK + j]);                                                        \
+                _Pragma("GCC unroll 4") for (int d = 0; d < DT; d++) r[i][d] = v_fma(b, vv[d], r[i][d]);          \
+            }                                                                                                     \
+        }                                                                                                         \
+        _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++)                                                      \
+            _Pragma("GCC unroll 4") for (int d = 0; d < DT; d++) v_store(acc + i * lda + 16 * d, r[i][d]);        \
+    }
+#define VEC_PV_X(QT, DT) VEC_PV(QT, DT)
+VEC_PV_X(VEC_QT, VEC_DT)
+VEC_PV_X(VEC_QT, 1)
+#if VEC_QT > 1
+VEC_PV_X(1, VEC_DT)
+VEC_PV_X(1, 1)
+#endif
+
+/* One query over positions j0 .. j1-1 of the tile (v points at the tile's position 0). */
+static void vec_attn_pv1(float *acc, size_t lda, const float *p, const float *v, size_t ldv, uint32_t j0, uint32_t j1)
+{
+    size_t d = 0;
+    if (j0 >= j1)
+        return;
+    for (; d + 16 * VEC_DT <= lda; d += 16 * VEC_DT)
+        VEC_PASTE(vec_pv_, 1, VEC_DT)(acc + d, lda, p, v + d, ldv, j0, j1);
+    for (; d < lda; d += 16)
+        VEC_PASTE(vec_pv_, 1, 1)(acc + d, lda, p, v + d, ldv, j0, j1);
+}
+
+static inline uint32_t vec_clamp(uint32_t x, uint32_t lo, uint32_t hi) { return x < lo ? lo : x > hi ? hi : x; }
+
+/* The values of a tile: positions t0 .. t0+n_t-1. */
+static void vec_attn_values(const struct vec_attn *a, const float *v, size_t ldv, uint32_t t0, uint32_t n_t)
+{
+    const size_t lda = (a->d_v + 15) & ~15u;
+    for (uint32_t i = 0; i < a->n_q; i += VEC_QT) {
+        uint32_t n = a->n_q - i < VEC_QT ? a->n_q - i : VEC_QT, lo[VEC_QT], hi[VEC_QT], from = 0, to = n_t;
+        for (uint32_t g = 0; g < n; g++) {
+            lo[g] = vec_clamp(a->lo[i + g], t0, t0 + n_t) - t0;
+            hi[g] = vec_clamp(a->hi[i + g], t0, t0 + n_t) - t0;
+            from = lo[g] > from ? lo[g] : from;
+            to = hi[g] < to ? hi[g] : to;
+        }
+        float *acc = a->acc + i * lda;
+        const float *p = a->s + (size_t)i * VEC_ATTN_BLOCK + t0;
+        if (n < VEC_QT || from >= to) { /* too few, or nothing that all of them see */
+            for (uint32_t g = 0; g < n; g++)
+                vec_attn_pv1(acc + g * lda, lda, p + g * VEC_ATTN_BLOCK, v, ldv, lo[g], hi[g]);
+            continue;
+        }
+        for (uint32_t g = 0; g < n; g++)
+            vec_attn_pv1(acc + g * lda, lda, p + g * VEC_ATTN_BLOCK, v, ldv, lo[g], from);
+        size_t d = 0;
+        for (; d + 16 * VEC_DT <= lda; d += 16 * VEC_DT)
+            VEC_PASTE(vec_pv_, VEC_QT, VEC_DT)(acc + d, lda, p, v + d, ldv, from, to);
+        for (; d < lda; d += 16)
+            VEC_PASTE(vec_pv_, VEC_QT, 1)(acc + d, lda, p, v + d, ldv, from, to);
+        for (uint32_t g = 0; g < n; g++)
+            vec_attn_pv1(acc + g * lda, lda, p + g * VEC_ATTN_BLOCK, v, ldv, to, hi[g]);
+    }
+}
+
+static void vec_attn_block(const struct vec_attn *a)
+{
+    uint32_t lo = VEC_ATTN_BLOCK, hi = 0;
+    for (uint32_t i = 0; i < a->n_q; i++)
+        if (a->lo[i] < a->hi[i]) {
+            lo = a->lo[i] < lo ? a->lo[i] : lo;
+            hi = a->hi[i] > hi ? a->hi[i] : hi;
+        }
+    memset(a->acc, 0, (size_t)a->n_q * ((a->d_v + 15) & ~15u) * sizeof *a->acc);
+    size_t ld;
+    for (uint32_t j = lo; j < hi; j += VEC_ATTN_TILE) {
+        uint32_t n_j = hi - j < VEC_ATTN_TILE ? hi - j : VEC_ATTN_TILE;
+        const float *k = vec_attn_tile(a->type, a->k, a->k_stride, j, n_j, a->d_k, a->wide, &ld);
+        vec_attn_scores(a, k, ld, j, n_j);
+    }
+    for (uint32_t i = 0; i < a->n_q; i++) {
+        a->m[i] = -__builtin_inff();
+        a->sum[i] = 0.0f;
+        if (a->lo[i] < a->hi[i])
+            vec_attn_softmax(a->s + (size_t)i * VEC_ATTN_BLOCK, a->lo[i], a->hi[i], a->scale, &a->m[i], &a->sum[i]);
+    }
+    for (uint32_t j = lo; j < hi; j += VEC_ATTN_TILE) {
+        uint32_t n_j = hi - j < VEC_ATTN_TILE ? hi - j : VEC_ATTN_TILE;
+        const float *v = vec_attn_tile(a->type, a->v, a->v_stride, j, n_j, a->d_v, a->wide, &ld);
+        vec_attn_values(a, v, ld, j, n_j);
+    }
+}
+
+static void vec_attn_merge(float *M, float *S, float *A, float m, float sum, const float *acc, size_t n)
+{
+    const float top = *M > m ? *M : m;
+    const float a = vec_exp1(*M - top), b = vec_exp1(m - top);
+    const v16 va = v_set1(a), vb = v_set1(b);
+    *S = fmaf(sum, b, *S * a);
+    *M = top;
+    VEC_EACH(n, v_store(A + i, v_fma(v_load(acc + i), vb, v_mul(v_load(A + i), va))),
+             v_store_n(A + i, v_fma(v_load_n(acc + i, len), vb, v_mul(v_load_n(A + i, len), va)), len));
+}
+
+static void vec_attn_finish(const float *A, float S, const float *gate, size_t n, float *y)
+{
+    const v16 s = v_set1(S);
+    VEC_EACH(n, v_store(y + i, v_div(v_load(A + i), s)), v_store_n(y + i, v_div(v_load_n(A + i, len), s), len));
+    if (gate)
+        vec_gate(gate, n, y);
+}
