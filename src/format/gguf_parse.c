@@ -162,9 +162,11 @@ static int read_header(struct cursor *c, uint32_t *version)
         return failed(c);
     /* The shortest key takes 14 bytes (one character, one byte of value), the shortest tensor 33. */
     if (c->n_kv > GGUF_MAX_COUNT || c->n_kv > s->file_bytes / 14)
-        return err_set(c->err, SLUICE_EFORMAT, "%s: absurd number of keys: %" PRIu64, s->label, c->n_kv);
+        return err_set(c->err, SLUICE_EFORMAT, "%s: truncated, or an absurd number of keys: %" PRIu64
+                       " in a file of %" PRIu64 " bytes", s->label, c->n_kv, s->file_bytes);
     if (c->n_tensor > GGUF_MAX_COUNT || c->n_tensor > s->file_bytes / 33)
-        return err_set(c->err, SLUICE_EFORMAT, "%s: absurd number of tensors: %" PRIu64, s->label, c->n_tensor);
+        return err_set(c->err, SLUICE_EFORMAT, "%s: truncated, or an absurd number of tensors: %" PRIu64
+                       " in a file of %" PRIu64 " bytes", s->label, c->n_tensor, s->file_bytes);
     return 0;
 }
 

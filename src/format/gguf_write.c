@@ -22,6 +22,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const char alignment_key[] = "general.alignment";
+
 #define MAX_NAME 63 /* llama.cpp refuses longer tensor names */
 
 struct tensor {
@@ -124,13 +126,13 @@ static bool has_key(const struct gguf_writer *w, const char *key, size_t n)
 }
 
 /* Begins a pair: u64 length of what follows the key (not written to the file), key.  The alignment's own
- * key is left to gguf_writer_begin: true is returned, and nothing may be put. */
+ * key is left to gguf_writer_begin. */
 enum begun { BEGUN, LEFT_OUT, FAILED };
 static enum begun put_key(struct gguf_writer *w, const char *key, size_t n_key, uint64_t n_value)
 {
     if (w->failed.code)
         return FAILED;
-    if (n_key == 17 && memcmp(key, "general.alignment", 17) == 0)
+    if (n_key == sizeof alignment_key - 1 && memcmp(key, alignment_key, n_key) == 0)
         return LEFT_OUT;
     char show[GGUF_SHOW_CAP];
     if (w->out || n_key == 0 || n_key > 65535 || has_key(w, key, n_key)) {
@@ -319,12 +321,12 @@ static int write_header(struct gguf_writer *w, struct sluice_error *err)
     rc = rc ? rc : write_all(w, &w->n_tensor, 8, err);
     rc = rc ? rc : write_all(w, &n_kv, 8, err);
     if (own) {
-        struct { uint64_t n; char key[17]; } k = {17, "general.alignment"};
+        uint64_t n = sizeof alignment_key - 1;
         uint32_t v[2] = {GGUF_U32, w->alignment};
-        rc = rc ? rc : write_all(w, &k.n, 8, err);
-        rc = rc ? rc : write_all(w, k.key, 17, err);
+        rc = rc ? rc : write_all(w, &n, 8, err);
+        rc = rc ? rc : write_all(w, alignment_key, n, err);
         rc = rc ? rc : write_all(w, v, 8, err);
-        at += 33;
+        at += 8 + n + 8;
     }
     size_t pos = 0;
     for (uint64_t i = 0; !rc && i < w->n_kv; i++) {
@@ -363,7 +365,7 @@ int gguf_writer_begin(struct gguf_writer *w, uint32_t alignment, struct sluice_e
         t->offset = t->alias ? w->tensor[t->of].offset : at;
         if (t->alias)
             continue;
-        if (!mem_add64(at, t->n_bytes, &at) || at > INT64_MAX - w->alignment)
+        if (!mem_add64(at, t->n_bytes, &at) || at > (uint64_t)INT64_MAX - w->alignment)
             return err_set(err, SLUICE_EINVAL, "%s: the tensors are too large together", w->path);
         at = mem_round_up(at, w->alignment);
     }
