@@ -59,6 +59,6 @@ struct units {
  * layer, then MODEL_OUTPUT.  MODEL_TOKEN_EMBD has slabs too, which may be pinned, but no use names them: where
  * they are not, its rows are read one by one.  A tied head shares them. */
 int units_build(struct model *m, uint64_t slab_bytes_max, struct sluice_error *err) SLUICE_MUST_CHECK;
-void units_free(struct units *u);
+void units_free(struct units *u); /* NULL is fine */
 
 #endif

@@ -1,0 +1,43 @@
+/* llama: Llama 1 to 3 and what shares their layout (Mistral, SmolLM2 ...), and Mixtral, which has experts.
+ *
+ *     x += W_o attention(norm x);  x += ffn(norm x) or experts(norm x)
+ *
+ * The converter reorders the rows of q and k so that rotary pairs are neighbours (OPS_ROPE_NORM).
+ * Llama 3's scaling of frequencies comes as the tensor rope_freqs.weight.  Mixtral's routed weights are
+ * a softmax over the chosen experts, which is a softmax over all divided by the sum of the chosen.
+ * Source: arXiv:2302.13971, arXiv:2401.04088; transformers' modeling_llama.py, modeling_mixtral.py. */
+#include "arch/families.h"
+#include "arch/parts.h"
+
+static int load(struct model *m, struct sluice_error *err)
+{
+    struct hparams *hp = &m->hp;
+    int rc = model_hp_common(m, err);
+    if (rc < 0)
+        return rc;
+    hp->rope = OPS_ROPE_NORM;
+    hp->renorm = true;
+    if (hp->n_expert && hp->n_ff_exp == 0)
+        hp->n_ff_exp = hp->n_ff;
+    if ((rc = parts_globals(m, err)) < 0)
+        return rc;
+    for (uint32_t il = 0; il < hp->n_layer && rc == 0; il++) {
+        rc = parts_attention(m, il, (struct parts_attn){0}, err);
+        if (rc == 0)
+            rc = hp->n_expert ? parts_moe(m, il, "ffn_norm.weight", err) : parts_ffn(m, il, "ffn_norm.weight", err);
+    }
+    parts_number_layers(m);
+    return rc;
+}
+
+static int layer(struct fwd *f, uint32_t il, struct sluice_error *err)
+{
+    block_norm(f, il, MODEL_ATTN_NORM);
+    int rc = block_attention(f, il, &(struct attention_opts){0}, err);
+    if (rc < 0)
+        return rc;
+    block_norm(f, il, MODEL_FFN_NORM);
+    return f->m->layers[il].moe ? block_moe(f, il, err) : block_ffn(f, il, err);
+}
+
+const struct arch arch_llama = {"llama", load, layer};
