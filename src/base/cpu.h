@@ -18,5 +18,9 @@ bool cpu_level_allowed(enum cpu_level level);
 enum cpu_level cpu_level_best(void);
 /* Number of physical cores this process may run on (affinity and cgroup quota respected). */
 int cpu_physical_cores(void);
+/* The same, with /proc and /sys read under `root`; for tests. */
+int cpu_physical_cores_at(const char *root);
+/* Number of CPUs (hardware threads) this process may keep busy at once. */
+int cpu_usable_cpus(void);
 
 #endif

@@ -1,0 +1,198 @@
+/* pool: see pool.h.
+ *
+ * One word holds the number of tasks that nobody has taken yet.  Whoever lowers
+ * it owns task n_tasks - remaining, and only then reads fn, arg and n_tasks: they cannot change
+ * while a task is owned, because the loop ends only when all of its tasks are counted in `done`.  So a
+ * worker that comes late finds either nothing, or a task of the present loop;
+ * nobody waits for sleepers to wake up where the others have done the work.
+ *
+ *   remaining  stored by pool_run (release), lowered by all (acquire)
+ *   done       raised by all (release), read by pool_run (acquire)
+ *   epoch      futex that sleeping workers wait on; raised once a loop */
+#include "base/pool.h"
+
+#include "base/cpu.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SPIN_NS 40000u /* a sleeper takes about as long to wake */
+
+struct pool_worker {
+    struct pool *pool;
+    int id;
+    pthread_t thread;
+};
+
+struct pool {
+    int n_threads;
+    bool spin;
+    void (*fn)(void *arg, int i, int worker);
+    void *arg;
+    int n_tasks;
+    _Alignas(64) atomic_int remaining;
+    _Alignas(64) atomic_uint done;
+    _Alignas(64) atomic_uint epoch;
+    atomic_int n_asleep;
+    atomic_int caller_asleep;
+    atomic_bool stop;
+    struct pool_worker worker[]; /* [n_threads]; 0 is the caller */
+};
+
+static void pool_futex_wait(atomic_uint *word, unsigned seen)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+static void pool_futex_wake(atomic_uint *word, int n)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+static inline void pool_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Runs tasks until none is left; returns true if they were the loop's last to end. */
+static bool pool_work(struct pool *p, int worker)
+{
+    unsigned n_mine = 0, n_tasks = 0;
+    int left = atomic_load_explicit(&p->remaining, memory_order_relaxed);
+    while (left > 0) {
+        if (!atomic_compare_exchange_weak_explicit(&p->remaining, &left, left - 1, memory_order_acquire,
+                                                   memory_order_relaxed)) {
+            pool_pause();
+            continue;
+        }
+        n_tasks = (unsigned)p->n_tasks;
+        p->fn(p->arg, p->n_tasks - left, worker);
+        n_mine++;
+        left = atomic_load_explicit(&p->remaining, memory_order_relaxed);
+    }
+    if (!n_mine)
+        return false;
+    /* From here on the loop may end and the next one begin. */
+    return atomic_fetch_add_explicit(&p->done, n_mine, memory_order_seq_cst) + n_mine == n_tasks;
+}
+
+static void *pool_main(void *arg)
+{
+    struct pool_worker *w = arg;
+    struct pool *p = w->pool;
+    for (;;) {
+        unsigned seen = atomic_load_explicit(&p->epoch, memory_order_seq_cst);
+        if (atomic_load_explicit(&p->stop, memory_order_acquire))
+            return NULL;
+        if (pool_work(p, w->id) && atomic_load_explicit(&p->caller_asleep, memory_order_seq_cst))
+            pool_futex_wake(&p->done, 1);
+        uint64_t since = p->spin ? log_now_ns() : 0;
+        bool awake = false;
+        for (unsigned k = 1; p->spin && !awake; k++) {
+            pool_pause();
+            awake = atomic_load_explicit(&p->epoch, memory_order_relaxed) != seen;
+            if (k % 64 == 0 && log_now_ns() - since > SPIN_NS)
+                break;
+        }
+        if (awake)
+            continue;
+        atomic_fetch_add_explicit(&p->n_asleep, 1, memory_order_seq_cst);
+        pool_futex_wait(&p->epoch, seen); /* returns at once if a loop began in between */
+        atomic_fetch_sub_explicit(&p->n_asleep, 1, memory_order_seq_cst);
+    }
+}
+
+static void pool_wait_done(struct pool *p, unsigned n)
+{
+    uint64_t since = p->spin ? log_now_ns() : 0;
+    for (unsigned k = 1; p->spin; k++) {
+        if (atomic_load_explicit(&p->done, memory_order_acquire) == n)
+            return;
+        pool_pause();
+        if (k % 64 == 0 && log_now_ns() - since > SPIN_NS)
+            break;
+    }
+    atomic_store_explicit(&p->caller_asleep, 1, memory_order_seq_cst);
+    for (;;) {
+        unsigned seen = atomic_load_explicit(&p->done, memory_order_seq_cst);
+        if (seen == n)
+            break;
+        pool_futex_wait(&p->done, seen);
+    }
+    atomic_store_explicit(&p->caller_asleep, 0, memory_order_relaxed);
+}
+
+void pool_run(struct pool *p, void (*fn)(void *arg, int i, int worker), void *arg, int n_tasks)
+{
+    if (p->n_threads == 1 || n_tasks <= 1) {
+        for (int i = 0; i < n_tasks; i++)
+            fn(arg, i, 0);
+        return;
+    }
+    p->fn = fn;
+    p->arg = arg;
+    p->n_tasks = n_tasks;
+    atomic_store_explicit(&p->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->remaining, n_tasks, memory_order_release);
+    /* Pairs with n_asleep in pool_main: either the worker sees the new epoch and
+     * does not sleep, or it is counted here and woken. */
+    atomic_fetch_add_explicit(&p->epoch, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&p->n_asleep, memory_order_seq_cst) > 0)
+        pool_futex_wake(&p->epoch, n_tasks - 1);
+    if (!pool_work(p, 0))
+        pool_wait_done(p, (unsigned)n_tasks);
+}
+
+int pool_create(int n_threads, struct pool **out, struct sluice_error *err)
+{
+    *out = NULL;
+    if (n_threads < 1 || n_threads > 1024)
+        return err_set(err, SLUICE_EINVAL, "%d threads: give a number from 1 to 1024", n_threads);
+    size_t size = sizeof(struct pool) + (size_t)n_threads * sizeof(struct pool_worker);
+    struct pool *p = aligned_alloc(64, mem_round_up(size, 64));
+    if (!p)
+        return err_set(err, SLUICE_ENOMEM, "no memory for %d threads", n_threads);
+    memset(p, 0, size);
+    p->n_threads = 1;
+    p->spin = n_threads <= cpu_usable_cpus(); /* a spinner must not hold the CPU that the work needs */
+    for (int i = 1; i < n_threads; i++) {
+        struct pool_worker *w = &p->worker[i];
+        w->pool = p;
+        w->id = i;
+        int e = pthread_create(&w->thread, NULL, pool_main, w);
+        if (e) {
+            pool_free(p);
+            return err_set(err, SLUICE_ENOMEM, "thread %d of %d could not be started: %s", i + 1, n_threads,
+                           strerror(e));
+        }
+        p->n_threads = i + 1;
+    }
+    *out = p;
+    return 0;
+}
+
+void pool_free(struct pool *p)
+{
+    if (!p)
+        return;
+    atomic_store_explicit(&p->stop, true, memory_order_release);
+    atomic_fetch_add_explicit(&p->epoch, 1, memory_order_seq_cst);
+    pool_futex_wake(&p->epoch, p->n_threads);
+    for (int i = 1; i < p->n_threads; i++)
+        pthread_join(p->worker[i].thread, NULL);
+    free(p);
+}
+
+int pool_n_threads(const struct pool *p) { return p->n_threads; }
