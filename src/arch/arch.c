@@ -34,5 +34,8 @@ int arch_load(struct model *m, struct sluice_error *err)
         return err_set(err, SLUICE_EUNSUPPORTED, "architecture \"%.*s\" is not supported; supported are %s",
                        name.n > 60 ? 60 : (int)name.n, name.p, arch_list());
     int rc = m->arch->load(m, err);
-    return rc < 0 ? err_prefix(err, rc, "%s", gguf_path(m->gguf, 0)) : 0;
+    if (rc < 0)
+        return err_prefix(err, rc, "%s", gguf_path(m->gguf, 0));
+    model_finish(m);
+    return 0;
 }

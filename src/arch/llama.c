@@ -26,7 +26,6 @@ static int load(struct model *m, struct sluice_error *err)
         if (rc == 0)
             rc = hp->n_expert ? parts_moe(m, il, "ffn_norm.weight", err) : parts_ffn(m, il, "ffn_norm.weight", err);
     }
-    parts_number_layers(m);
     return rc;
 }
 

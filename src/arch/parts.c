@@ -219,15 +219,3 @@ int parts_moe(struct model *m, uint32_t il, const char *norm, struct sluice_erro
         return rc;
     return fused ? model_take_all(m, il, exps_fused, N(exps_fused), err) : model_take_all(m, il, exps, N(exps), err);
 }
-
-void parts_number_layers(struct model *m)
-{
-    m->n_attn = m->n_delta = 0;
-    for (uint32_t il = 0; il < m->hp.n_layer; il++) {
-        struct model_layer *l = &m->layers[il];
-        if (l->recurrent)
-            l->i_delta = m->n_delta++;
-        else
-            l->i_attn = m->n_attn++;
-    }
-}

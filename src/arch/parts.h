@@ -31,7 +31,4 @@ int parts_moe(struct model *m, uint32_t il, const char *norm, struct sluice_erro
 /* hp has experts, and the width of one: the key, or n_ff / n_expert_used (as older Qwen files mean it). */
 int parts_need_experts(struct model *m, struct sluice_error *err) SLUICE_MUST_CHECK;
 
-/* Numbers attention and recurrent layers; the last call of every load. */
-void parts_number_layers(struct model *m);
-
 #endif

@@ -24,7 +24,6 @@ static int load(struct model *m, struct sluice_error *err)
         if (rc == 0)
             rc = parts_moe(m, il, "post_attention_norm.weight", err);
     }
-    parts_number_layers(m);
     return rc;
 }
 

@@ -42,15 +42,14 @@ struct fwd {
     enum sluice_act act;
     uint32_t n_expert_used;      /* usually hp.n_expert_used */
     struct ops_buf *vectors;     /* resident vectors; borrowed, set by fwd_set_vectors */
-    float *scales;               /* host copy of the vectors' NVFP4 scales, by scale_vec - scale_vec0 */
-    uint64_t scale_vec0, n_scales;
+    float *scales;               /* host copy of the NVFP4 scales, by scale_vec - m->vec_scales0; NULL if none */
 
     uint32_t n_tok_max;
     uint32_t n_rows_max;         /* tokens up to which experts' outputs are buffered by row (decoding) */
-    struct ops_buf *mem; uint64_t mem_bytes; /* every buffer below lies in it */
+    struct ops_buf *mem;         /* every buffer below lies in it */
     struct ops_ref x;            /* [n_tok][n_embd] residual stream */
     struct ops_act h;            /* [n_tok][n_embd] normed input of a block */
-    struct ops_ref u;            /* input of a block's last projection, in its forms (fwd_inner) */
+    struct ops_ref u;            /* input of a block's last projection */
     struct ops_ref scratch;      /* carved up anew by each block */
     struct ops_ref rope_table;   /* [n_tok][n_rot] */
     struct rope *rope;
@@ -69,17 +68,17 @@ int fwd_set_vectors(struct fwd *f, struct ops_buf *vectors, struct sluice_error 
 /* Cosines and sines for the positions of f->parts; once per pass, before the first layer. */
 void rope_table(struct fwd *f);
 
-/* One output of a projection: rows row0 .. row0+n_rows-1 of w (n_rows 0 = all), plus bias + row0. */
+/* One output of a projection: all rows of w, or, where n_rows is set, rows row0 .. row0+n_rows-1 of each of n_groups
+ * groups of group_rows rows, side by side (matrices that are fused head by head). */
 struct linear_out {
     const struct model_tensor *w;
     const struct model_tensor *bias; /* or NULL, or a tensor that the model lacks */
-    uint32_t row0, n_rows;
-    struct ops_ref y; uint64_t ld;   /* y[t*ld + r - row0] */
-    bool add;
+    struct ops_ref y; uint64_t ld;   /* y[t*ld + i], i the row's number among those of this out */
+    bool add;                        /* y += */
+    uint32_t row0, n_rows, n_groups, group_rows;
 };
-#define LINEAR_MAX_OUTS 8
-/* y_i = x W_i^T (+ bias).  Outs that share a tensor stand side by side and cover its rows.  Resident weights run in
- * dispatches of up to LINEAR_MAX_OUTS, streamed ones slab by slab in order of use. */
+/* y_i = x W_i^T (+ bias).  Outs come in the order in which their tensors are used, those of one tensor side by side.
+ * Resident weights run together in one dispatch (or a few), streamed ones slab by slab. */
 int linear(struct fwd *f, const struct ops_act *x, uint32_t n_tok, const struct linear_out *outs, uint32_t n_outs,
            struct sluice_error *err) SLUICE_MUST_CHECK;
 /* The form of activations that a tensor's type wants; 0 if the model has none. */

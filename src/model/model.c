@@ -305,8 +305,8 @@ static int take_scale(struct model *m, struct model_tensor *mt, struct sluice_er
     if (s->type != DTYPE_F32 || ne[0] != mt->n_mat || ne[1] != 1 || ne[2] != 1 || ne[3] != 1)
         return err_set(err, SLUICE_EFORMAT, "tensor %s: expected %u f32 values", name, mt->n_mat);
     mt->scale = s;
-    mt->scale_vec = m->n_vec;
-    m->n_vec += mt->n_mat;
+    mt->scale_vec = m->vec_scales0; /* counted from the first scale until model_finish */
+    m->vec_scales0 += mt->n_mat;
     return 0;
 }
 
@@ -341,4 +341,25 @@ int model_take_all(struct model *m, uint32_t il, const struct model_want *w, siz
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = model_take(m, il, &w[i], err);
     return rc;
+}
+
+void model_finish(struct model *m)
+{
+    uint64_t n_scales = m->vec_scales0;
+    m->vec_scales0 = m->n_vec;
+    m->n_vec += n_scales;
+    for (uint32_t r = 0; r < MODEL_N_GLOBAL; r++)
+        if (m->global[r].scale)
+            m->global[r].scale_vec += m->vec_scales0;
+    m->n_attn = m->n_delta = 0;
+    for (uint32_t il = 0; il < m->hp.n_layer; il++) {
+        struct model_layer *l = &m->layers[il];
+        for (uint32_t r = 0; r < MODEL_N_ROLES; r++)
+            if (l->t[r].scale)
+                l->t[r].scale_vec += m->vec_scales0;
+        if (l->recurrent)
+            l->i_delta = m->n_delta++;
+        else
+            l->i_attn = m->n_attn++;
+    }
 }

@@ -99,10 +99,13 @@ struct model {
     struct model_tensor global[MODEL_N_GLOBAL];
     struct model_layer *layers; /* [hp.n_layer] */
     uint32_t n_attn, n_delta;   /* layers of each kind */
-    uint64_t n_vec;             /* floats of all resident vectors, scales included */
+    uint64_t n_vec;             /* floats of all resident vectors; the last of them are the scales: */
+    uint64_t vec_scales0;       /* where those begin */
     struct units *units;        /* built by units_build */
 };
 
+/* What is left to do once a family has taken its tensors: numbers layers by kind, puts the scales behind the vectors. */
+void model_finish(struct model *m);
 /* Frees everything in *m, the gguf included; *m itself is the caller's. */
 void model_clear(struct model *m);
 
