@@ -80,6 +80,14 @@ $(B)/tests/references/%: tests/references/%.c $(B)/libsluice.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libsluice.a $(LIBS)
 
+# check_kernels: every micro-kernel against the reference; tests/check_kernels/run_check_kernels.sh runs it.
+CHECK_KERNELS := $(B)/tests/check_kernels/check_kernels
+$(CHECK_KERNELS): $(wildcard tests/check_kernels/*.c) $(B)/libsluice.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
+.PHONY: check_kernels
+check_kernels: $(CHECK_KERNELS)
+
 clean:
 	rm -rf build build-asan build-tsan
 

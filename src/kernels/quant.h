@@ -58,6 +58,9 @@ void quant_acts_row(uint32_t act_block, const float *x, uint64_t n, int8_t *q, f
  * d_w * d_x and m_w * d_x are rounded to float first. */
 float quant_dot_row(uint32_t type, const void *w, uint64_t n, const int8_t *q, const float *d,
                     const int16_t *sum16);
+/* One block's step of that: the new acc.  q and sum16 point at the block's activations, dx is their scale. */
+float quant_dot_block(const struct quant_block *b, bool has_min, float acc, const int8_t *q, float dx,
+                      const int16_t *sum16);
 
 /* ---- small conversions that all kernels share -------------------------------- */
 

@@ -39,6 +39,21 @@ void quant_acts_row(uint32_t act_block, const float *x, uint64_t n, int8_t *q, f
     }
 }
 
+float quant_dot_block(const struct quant_block *b, bool has_min, float acc, const int8_t *q, float dx,
+                      const int16_t *sum16)
+{
+    int32_t isum = 0, msum = 0;
+    for (int g = 0; g < b->n / 16; g++) {
+        int32_t sum = 0;
+        for (int e = 16 * g; e < 16 * g + 16; e++)
+            sum += b->q[e] * q[e];
+        isum += b->scale[g] * sum;
+        msum += b->min[g] * sum16[g];
+    }
+    acc = fmaf(b->d * dx, (float)isum, acc);
+    return has_min ? fmaf(b->m * dx, (float)msum, acc) : acc;
+}
+
 float quant_dot_row(uint32_t type, const void *w, uint64_t n, const int8_t *q, const float *d,
                     const int16_t *sum16)
 {
@@ -50,18 +65,7 @@ float quant_dot_row(uint32_t type, const void *w, uint64_t n, const int8_t *q, c
         struct quant_block b;
         quant_unpack_block(type, s + i / n_sub * info->block_bytes, (uint32_t)(i % n_sub), &b);
         uint64_t at = i * per;
-        float dx = d[at / info->act_block];
-        int32_t isum = 0, msum = 0;
-        for (uint32_t g = 0; g < per / 16; g++) {
-            int32_t sum = 0;
-            for (uint32_t e = 16 * g; e < 16 * g + 16; e++)
-                sum += b.q[e] * q[at + e];
-            isum += b.scale[g] * sum;
-            msum += b.min[g] * sum16[at / 16 + g];
-        }
-        acc = fmaf(b.d * dx, (float)isum, acc);
-        if (quant_has_min(type))
-            acc = fmaf(b.m * dx, (float)msum, acc);
+        acc = quant_dot_block(&b, quant_has_min(type), acc, q + at, d[at / info->act_block], sum16 + at / 16);
     }
     return acc;
 }

@@ -1,0 +1,22 @@
+/* kern: fills the table of micro-kernels for a level.  See kern.h. */
+#include "kernels/kern.h"
+
+#include <string.h>
+
+void kern_init(struct kern *k, enum cpu_level level)
+{
+    memset(k, 0, sizeof *k);
+    k->level = level;
+    kern_init_ref(k);
+#if defined(__x86_64__)
+    if (level == CPU_AVX2 || level == CPU_AVX512 || level == CPU_AMX)
+        kern_init_avx2(k);
+    if (level == CPU_AVX512 || level == CPU_AMX)
+        kern_init_avx512(k);
+    if (level == CPU_AMX)
+        kern_init_amx(k);
+#elif defined(__aarch64__)
+    if (level == CPU_NEON)
+        kern_init_neon(k);
+#endif
+}
