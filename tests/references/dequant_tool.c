@@ -3,9 +3,8 @@
  *   dequant_tool types                      name block_elems block_bytes act_block, a line each
  *   dequant_tool dequant TYPE < blocks      float32 out
  *   dequant_tool quant TYPE < float32       blocks out
- *   dequant_tool dot TYPE < blocks, float32 x of as many weights     one float32 out
- *   dequant_tool random TYPE SEED RMS N     N random blocks out */
-#include "kernels/quant.h"
+ *   dequant_tool dot TYPE < blocks, float32 x of as many weights     one float32 out */
+#include "kernels/quantize.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +63,12 @@ int main(int argc, char **argv)
         quant_dequantize_row(type, in, x, n);
         fwrite(x, 4, n, stdout);
         free(x);
+    } else if (strcmp(argv[1], "quant") == 0) {
+        size_t n = n_in / 4 / info->block_elems * info->block_elems;
+        uint8_t *out = malloc(n / info->block_elems * info->block_bytes + 1);
+        quantize_row(type, (const float *)(const void *)in, out, n);
+        fwrite(out, info->block_bytes, n / info->block_elems, stdout);
+        free(out);
     } else {
         return 2;
     }

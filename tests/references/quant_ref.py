@@ -28,7 +28,8 @@ def reference(name, blocks):
         q = (blocks[:, 2:, None] >> shifts) & ((1 << bits) - 1)
         q = q.reshape(len(blocks), -1).astype(np.int32)
         q = 2 * q - 1 if bits == 1 else q - 1
-        return (q.astype(np.float32) * d).ravel()
+        with np.errstate(all="ignore"):
+            return (q.astype(np.float32) * d).ravel()
     with np.errstate(all="ignore"):
         return quants.dequantize(blocks, T[name.upper()]).ravel()
 

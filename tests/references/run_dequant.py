@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Dequantisation of every type, bit by bit against gguf-py (Q2_0, which it lacks, and Q1_0 against ggml's
-definition), and the q8 product, bit by bit against exact arithmetic.
+definition), and the q8 product, bit by bit against exact arithmetic; and quantised blocks, byte by byte, of
+the types that gguf-py can quantise.
 
     python3 tests/references/run_dequant.py build/tests/references/dequant_tool
 """
@@ -8,6 +9,8 @@ import subprocess
 import sys
 
 import numpy as np
+from gguf import quants
+from gguf.constants import GGMLQuantizationType as T
 
 from quant_ref import HALVES, SPECIAL, dot, reference
 
@@ -56,6 +59,19 @@ def check_dot(name, blocks, elems, act, want):
         assert got == ref, f"{name}: q8 product {got:08x}, exact arithmetic gives {ref:08x}"
 
 
+def check_quantise(name, elems):
+    if name not in ("f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "tq1_0", "tq2_0", "mxfp4"):
+        return ""
+    x = rng.standard_normal((512, max(elems, 32))).astype(np.float32)
+    x *= np.float32(10) ** rng.uniform(-4, 2, (512, 1)).astype(np.float32)
+    x[0] = 0
+    x[1] = np.rint(x[1])
+    want = quants.quantize(x, T[name.upper()]).tobytes()
+    got = run("quant", name, data=x.tobytes())
+    assert got == want, f"{name}: quantised blocks differ"
+    return ", quantised blocks equal"
+
+
 def check(line):
     name, _, elems, nbytes, act, compute = line.split()
     elems, nbytes, act = int(elems), int(nbytes), int(act)
@@ -68,7 +84,8 @@ def check(line):
     assert len(bad) == 0, f"{name}: weight {bad[0]}: {got[bad[0]]!r}, reference {want[bad[0]]!r} ({len(bad)} differ)"
     if act:
         check_dot(name, blocks, elems, act, want)
-    print(f"{name:8} {len(want):8} weights equal{', q8 products equal' if act else ''}")
+    note = check_quantise(name, elems)
+    print(f"{name:8} {len(want):8} weights equal{', q8 products equal' if act else ''}{note}")
 
 
 for line in run("types").decode().splitlines():
