@@ -6,8 +6,8 @@
 #include <string.h>
 
 static const struct arch *const families[] = {
-    &arch_llama, &arch_olmoe, &arch_qwen2, &arch_qwen2moe, &arch_qwen3, &arch_qwen35, &arch_qwen35moe, &arch_qwen3moe,
-    &arch_qwen3next,
+    &arch_llama,  &arch_olmoe,     &arch_qwen2,    &arch_qwen2moe,  &arch_qwen3,
+    &arch_qwen35, &arch_qwen35moe, &arch_qwen3moe, &arch_qwen3next,
 };
 #define N_FAMILIES (sizeof families / sizeof families[0])
 

@@ -15,7 +15,8 @@ struct arch {
 };
 
 /* Looks at general.architecture of m->gguf, sets m->arch and loads: hyper-parameters and tensors.  An
- * architecture that is not supported is one line that lists those that are.  On failure m is left for model_clear. */
+ * architecture that is not supported is one line that lists those that are.  On failure m is left for
+ * model_clear. */
 int arch_load(struct model *m, struct sluice_error *err) SLUICE_MUST_CHECK;
 
 /* NULL if the architecture is not supported. */

@@ -4,7 +4,7 @@
 
 #include "arch/arch.h"
 
-extern const struct arch arch_llama, arch_olmoe, arch_qwen2, arch_qwen2moe, arch_qwen3, arch_qwen35, arch_qwen35moe,
-    arch_qwen3moe, arch_qwen3next;
+extern const struct arch arch_llama, arch_olmoe, arch_qwen2, arch_qwen2moe, arch_qwen3, arch_qwen35,
+    arch_qwen35moe, arch_qwen3moe, arch_qwen3next;
 
 #endif

@@ -24,7 +24,8 @@ static int load(struct model *m, struct sluice_error *err)
     for (uint32_t il = 0; il < hp->n_layer && rc == 0; il++) {
         rc = parts_attention(m, il, (struct parts_attn){0}, err);
         if (rc == 0)
-            rc = hp->n_expert ? parts_moe(m, il, "ffn_norm.weight", err) : parts_ffn(m, il, "ffn_norm.weight", err);
+            rc = hp->n_expert ? parts_moe(m, il, "ffn_norm.weight", err)
+                              : parts_ffn(m, il, "ffn_norm.weight", err);
     }
     return rc;
 }

@@ -1,5 +1,5 @@
-/* olmoe: OLMoE, a Llama with experts in every layer, whose queries and keys are normalised over all heads at once,
- * and whose routed weights are not divided by their sum.
+/* olmoe: OLMoE, a Llama with experts in every layer, whose queries and keys are normalised over all heads at
+ * once, and whose routed weights are not divided by their sum.
  * Source: arXiv:2409.02060; transformers' modeling_olmoe.py. */
 #include "arch/families.h"
 #include "arch/parts.h"

@@ -97,9 +97,11 @@ int parts_delta_hp(struct model *m, struct sluice_error *err)
         (rc = model_hp_u32(m, "ssm.time_step_rank", true, &hp->n_v_head, err)) < 0 ||
         (rc = model_hp_u32(m, "ssm.group_count", true, &hp->n_k_head, err)) < 0)
         return rc;
-    if (hp->n_v_head == 0 || hp->n_v_head > 65536 || d_inner % hp->n_v_head || d_inner == 0 || d_inner > 1u << 24)
-        return err_set(err, SLUICE_EFORMAT, "ssm.inner_size %u does not split into ssm.time_step_rank %u heads",
-                       d_inner, hp->n_v_head);
+    if (hp->n_v_head == 0 || hp->n_v_head > 65536 || d_inner % hp->n_v_head || d_inner == 0 ||
+        d_inner > 1u << 24)
+        return err_set(err, SLUICE_EFORMAT,
+                       "ssm.inner_size %u does not split into ssm.time_step_rank %u heads", d_inner,
+                       hp->n_v_head);
     hp->d_v = d_inner / hp->n_v_head;
     if (hp->n_k_head == 0 || hp->n_v_head % hp->n_k_head)
         return err_set(err, SLUICE_EFORMAT, "ssm.time_step_rank %u is not a multiple of ssm.group_count %u",
@@ -116,7 +118,8 @@ int parts_delta(struct model *m, uint32_t il, struct sluice_error *err)
     const struct hparams *hp = &m->hp;
     uint32_t key = hp->d_k * hp->n_k_head, val = hp->d_v * hp->n_v_head, qkv = 2 * key + val;
     bool qkvz = model_has_named(m, il, "ssm_in.weight"), ba = model_has_named(m, il, "ssm_ba.weight");
-    const struct model_want norm = {MODEL_ATTN_NORM, "attn_norm.weight", MODEL_VECTOR, hp->n_embd, 0, 1, true};
+    const struct model_want norm = {
+        MODEL_ATTN_NORM, "attn_norm.weight", MODEL_VECTOR, hp->n_embd, 0, 1, true};
     const struct model_want in_fused[] = {
         {MODEL_DELTA_QKVZ, "ssm_in.weight", MODEL_MATRIX, hp->n_embd, qkv + val, 1, true},
     };
@@ -140,7 +143,8 @@ int parts_delta(struct model *m, uint32_t il, struct sluice_error *err)
     };
     int rc;
     if ((rc = model_take(m, il, &norm, err)) < 0 ||
-        (rc = qkvz ? model_take_all(m, il, in_fused, N(in_fused), err) : model_take_all(m, il, in, N(in), err)) < 0 ||
+        (rc = qkvz ? model_take_all(m, il, in_fused, N(in_fused), err)
+                   : model_take_all(m, il, in, N(in), err)) < 0 ||
         (rc = ba ? model_take_all(m, il, ba_fused, N(ba_fused), err)
                  : model_take_all(m, il, ba_apart, N(ba_apart), err)) < 0)
         return rc;
@@ -170,7 +174,8 @@ int parts_need_experts(struct model *m, struct sluice_error *err)
 {
     struct hparams *hp = &m->hp;
     if (hp->n_expert == 0)
-        return err_set(err, SLUICE_EFORMAT, "expert_count is missing or 0, but this architecture has experts");
+        return err_set(err, SLUICE_EFORMAT,
+                       "expert_count is missing or 0, but this architecture has experts");
     if (hp->n_ff_exp == 0)
         hp->n_ff_exp = hp->n_ff / hp->n_expert_used;
     if (hp->n_ff_exp == 0)
@@ -183,8 +188,10 @@ static int refuse_split_experts(struct model *m, uint32_t il, struct sluice_erro
 {
     if (model_has_named(m, il, "ffn_gate_exps.weight") || !model_has_named(m, il, "ffn_gate.0.weight"))
         return 0;
-    return err_set(err, SLUICE_EUNSUPPORTED, "tensor blk.%u.ffn_gate.0.weight: an old file with one tensor for each "
-                   "expert, which is not supported; convert the model again", il);
+    return err_set(err, SLUICE_EUNSUPPORTED,
+                   "tensor blk.%u.ffn_gate.0.weight: an old file with one tensor for each "
+                   "expert, which is not supported; convert the model again",
+                   il);
 }
 
 int parts_moe(struct model *m, uint32_t il, const char *norm, struct sluice_error *err)
@@ -217,5 +224,6 @@ int parts_moe(struct model *m, uint32_t il, const char *norm, struct sluice_erro
         (n_sh && (rc = model_take_all(m, il, shared, N(shared), err)) < 0) ||
         (rc = refuse_split_experts(m, il, err)) < 0)
         return rc;
-    return fused ? model_take_all(m, il, exps_fused, N(exps_fused), err) : model_take_all(m, il, exps, N(exps), err);
+    return fused ? model_take_all(m, il, exps_fused, N(exps_fused), err)
+                 : model_take_all(m, il, exps, N(exps), err);
 }

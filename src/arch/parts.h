@@ -16,17 +16,18 @@ struct parts_attn {
     enum { PARTS_NO_NORM, PARTS_HEAD_NORM, PARTS_WHOLE_NORM } qk_norm;
 };
 /* attn_norm; attn_q, k, v or attn_qkv, with biases where the file has them; norms; attn_output. */
-int parts_attention(struct model *m, uint32_t il, struct parts_attn o, struct sluice_error *err) SLUICE_MUST_CHECK;
+int parts_attention(struct model *m, uint32_t il, struct parts_attn o,
+                    struct sluice_error *err) SLUICE_MUST_CHECK;
 
-/* Which layers are recurrent (attention.recurrent_layers, or all but each full_attention_interval-th), and the
- * ssm.* sizes. */
+/* Which layers are recurrent (attention.recurrent_layers, or all but each full_attention_interval-th), and
+ * the ssm.* sizes. */
 int parts_delta_hp(struct model *m, struct sluice_error *err) SLUICE_MUST_CHECK;
-/* attn_norm and the tensors of a gated delta net; projections separate, or fused by key head as qwen3next's. */
+/* attn_norm and the tensors of a gated delta net; projections separate, or fused by key head in qwen3next. */
 int parts_delta(struct model *m, uint32_t il, struct sluice_error *err) SLUICE_MUST_CHECK;
 
 /* `norm` (ffn_norm or post_attention_norm) and a dense feed-forward. */
 int parts_ffn(struct model *m, uint32_t il, const char *norm, struct sluice_error *err) SLUICE_MUST_CHECK;
-/* `norm`, router, shared expert where hp.n_ff_shexp is set (gated if the file has its gate), routed experts. */
+/* `norm`, router, shared expert where hp.n_ff_shexp is set (gated if the file has its gate), experts. */
 int parts_moe(struct model *m, uint32_t il, const char *norm, struct sluice_error *err) SLUICE_MUST_CHECK;
 /* hp has experts, and the width of one: the key, or n_ff / n_expert_used (as older Qwen files mean it). */
 int parts_need_experts(struct model *m, struct sluice_error *err) SLUICE_MUST_CHECK;

@@ -1,5 +1,5 @@
-/* qwen2moe: Qwen1.5-MoE and Qwen2-57B-A14B: Qwen2's attention; routed experts, whose weights are not divided by
- * their sum, and a shared expert behind a sigmoid gate.
+/* qwen2moe: Qwen1.5-MoE and Qwen2-57B-A14B: Qwen2's attention; routed experts, whose weights are not divided
+ * by their sum, and a shared expert behind a sigmoid gate.
  * Source: arXiv:2407.10671; transformers' modeling_qwen2_moe.py. */
 #include "arch/families.h"
 #include "arch/parts.h"

@@ -1,10 +1,11 @@
-/* qwen35moe: Qwen3.5 and 3.6 with experts (397B-A17B, 122B-A10B, 35B-A3B ...): three gated delta nets, then one
- * gated attention, each followed by routed experts and a shared one behind a sigmoid gate.
+/* qwen35moe: Qwen3.5 and 3.6 with experts (397B-A17B, 122B-A10B, 35B-A3B ...): three gated delta nets, then
+ * one gated attention, each followed by routed experts and a shared one behind a sigmoid gate.
  *
  *     x += W_o delta_net(norm x)  or  W_o (attention(norm x) * sigmoid(gate));  x += experts(norm x)
  *
- * The file has norm weights as 1 + w, and value heads reordered so that head h belongs to key head h % n_k_head
- * (delta_tiled).  Rotary sections are for images: text has one position, so they are one plain rotation.
+ * The file has norm weights as 1 + w, and value heads reordered so that head h belongs to key head h %
+ * n_k_head (delta_tiled).  Rotary sections are for images: text has one position, so they are one plain
+ * rotation.
  * Source: transformers' modeling_qwen3_5_moe.py; arXiv:2412.06464 for the delta net. */
 #include "arch/families.h"
 #include "arch/parts.h"

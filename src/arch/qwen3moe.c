@@ -1,5 +1,5 @@
-/* qwen3moe: Qwen3-30B-A3B, 235B-A22B: Qwen3's attention, routed experts whose weights are divided by their sum,
- * no shared expert.
+/* qwen3moe: Qwen3-30B-A3B, 235B-A22B: Qwen3's attention, routed experts whose weights are divided by their
+ * sum, no shared expert.
  * Source: arXiv:2505.09388; transformers' modeling_qwen3_moe.py. */
 #include "arch/families.h"
 #include "arch/parts.h"

@@ -1,5 +1,5 @@
-/* qwen3next: Qwen3-Next-80B-A3B: layers as in qwen35moe, but value heads are grouped by key head, and b and a (in
- * older files q, k, v and z too) come fused, key head by key head.
+/* qwen3next: Qwen3-Next-80B-A3B: layers as in qwen35moe, but value heads are grouped by key head, and b and a
+ * (in older files q, k, v and z too) come fused, key head by key head.
  * Source: transformers' modeling_qwen3_next.py; arXiv:2412.06464 for the delta net. */
 #include "arch/families.h"
 #include "arch/parts.h"

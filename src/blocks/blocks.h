@@ -32,7 +32,7 @@ struct fwd {
     struct delta_state *delta;   /* NULL for models without recurrent layers */
     const volatile int *cancel;  /* or NULL */
     bool hints;                  /* look-ahead: next layer's router on this layer's hidden state */
-    /* recorder of routing decisions (bench, trace), or NULL: called with ids [n_tok][k], each row ascending */
+    /* recorder of routing decisions (bench, trace), or NULL: called with ids [n_tok][k], rows ascending */
     void (*on_route)(void *user, uint32_t il, const int32_t *ids, uint32_t n_tok, uint32_t k);
     void *route_user;
     const struct fwd_part *parts; uint32_t n_parts, n_tok;
@@ -42,7 +42,7 @@ struct fwd {
     enum sluice_act act;
     uint32_t n_expert_used;      /* usually hp.n_expert_used */
     struct ops_buf *vectors;     /* resident vectors; borrowed, set by fwd_set_vectors */
-    float *scales;               /* host copy of the NVFP4 scales, by scale_vec - m->vec_scales0; NULL if none */
+    float *scales; /* host copy of the NVFP4 scales, by scale_vec - m->vec_scales0; NULL if none */
 
     uint32_t n_tok_max;
     uint32_t n_rows_max;         /* tokens up to which experts' outputs are buffered by row (decoding) */
@@ -68,8 +68,8 @@ int fwd_set_vectors(struct fwd *f, struct ops_buf *vectors, struct sluice_error 
 /* Cosines and sines for the positions of f->parts; once per pass, before the first layer. */
 void rope_table(struct fwd *f);
 
-/* One output of a projection: all rows of w, or, where n_rows is set, rows row0 .. row0+n_rows-1 of each of n_groups
- * groups of group_rows rows, side by side (matrices that are fused head by head). */
+/* One output of a projection: all rows of w, or, where n_rows is set, rows row0 .. row0+n_rows-1 of each of
+ * n_groups groups of group_rows rows, side by side (matrices that are fused head by head). */
 struct linear_out {
     const struct model_tensor *w;
     const struct model_tensor *bias; /* or NULL, or a tensor that the model lacks */
@@ -77,10 +77,10 @@ struct linear_out {
     bool add;                        /* y += */
     uint32_t row0, n_rows, n_groups, group_rows;
 };
-/* y_i = x W_i^T (+ bias).  Outs come in the order in which their tensors are used, those of one tensor side by side.
- * Resident weights run together in one dispatch (or a few), streamed ones slab by slab. */
-int linear(struct fwd *f, const struct ops_act *x, uint32_t n_tok, const struct linear_out *outs, uint32_t n_outs,
-           struct sluice_error *err) SLUICE_MUST_CHECK;
+/* y_i = x W_i^T (+ bias).  Outs come in the order in which their tensors are used, those of one tensor side
+ * by side. Resident weights run together in one dispatch (or a few), streamed ones slab by slab. */
+int linear(struct fwd *f, const struct ops_act *x, uint32_t n_tok, const struct linear_out *outs,
+           uint32_t n_outs, struct sluice_error *err) SLUICE_MUST_CHECK;
 /* The form of activations that a tensor's type wants; 0 if the model has none. */
 uint32_t linear_form(const struct fwd *f, const struct model_tensor *w);
 
@@ -92,7 +92,8 @@ struct attention_opts {
     bool norm_whole; /* q and k are normalised over all heads at once */
 };
 /* x += W_o attention(h). */
-int block_attention(struct fwd *f, uint32_t il, const struct attention_opts *o, struct sluice_error *err) SLUICE_MUST_CHECK;
+int block_attention(struct fwd *f, uint32_t il, const struct attention_opts *o,
+                    struct sluice_error *err) SLUICE_MUST_CHECK;
 /* x += W_out gated_delta_net(h). */
 int block_delta_net(struct fwd *f, uint32_t il, struct sluice_error *err) SLUICE_MUST_CHECK;
 /* x += W_down (silu(W_gate h) * W_up h). */

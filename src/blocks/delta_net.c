@@ -54,7 +54,12 @@ static uint32_t outs_ba(const struct hparams *hp, const struct model_layer *l, c
     uint32_t n = hp->n_v_head, r = n / hp->n_k_head;
     if (model_has(l, MODEL_DELTA_BA_PROJ)) {
         const struct model_tensor *w = &l->t[MODEL_DELTA_BA_PROJ];
-        outs[0] = (struct linear_out){.w = w, .y = d->b, .ld = n, .row0 = 0, .n_rows = r, .n_groups = hp->n_k_head,
+        outs[0] = (struct linear_out){.w = w,
+                                      .y = d->b,
+                                      .ld = n,
+                                      .row0 = 0,
+                                      .n_rows = r,
+                                      .n_groups = hp->n_k_head,
                                       .group_rows = 2 * r};
         outs[1] = outs[0];
         outs[1].y = d->a;
@@ -66,20 +71,36 @@ static uint32_t outs_ba(const struct hparams *hp, const struct model_layer *l, c
     return 2;
 }
 
-static void recur(struct fwd *f, const struct model_layer *l, const struct delta_bufs *d, const struct fwd_part *p,
-                  const struct ops_act *out)
+static void recur(struct fwd *f, const struct model_layer *l, const struct delta_bufs *d,
+                  const struct fwd_part *p, const struct ops_act *out)
 {
     const struct hparams *hp = &f->m->hp;
     const struct ops_delta a = {
-        .qkv = fwd_row(d->qkv, p->row0, d->n_qkv), .z = fwd_row(d->z, p->row0, d->n_val),
-        .a = fwd_row(d->a, p->row0, hp->n_v_head), .b = fwd_row(d->b, p->row0, hp->n_v_head),
-        .ld_qkv = d->n_qkv, .ld_z = d->n_val, .ld_a = hp->n_v_head, .ld_b = hp->n_v_head, .n_tok = p->n_tok,
-        .n_k_head = hp->n_k_head, .n_v_head = hp->n_v_head, .d_k = hp->d_k, .d_v = hp->d_v, .d_conv = hp->d_conv,
-        .tiled = hp->delta_tiled, .conv = fwd_vec(f, &l->t[MODEL_DELTA_CONV]),
-        .dt_bias = fwd_vec(f, &l->t[MODEL_DELTA_DT_BIAS]), .A = fwd_vec(f, &l->t[MODEL_DELTA_A]),
-        .norm = fwd_vec(f, &l->t[MODEL_DELTA_NORM]), .eps = hp->norm_eps, .eps_l2 = EPS_L2,
+        .qkv = fwd_row(d->qkv, p->row0, d->n_qkv),
+        .z = fwd_row(d->z, p->row0, d->n_val),
+        .a = fwd_row(d->a, p->row0, hp->n_v_head),
+        .b = fwd_row(d->b, p->row0, hp->n_v_head),
+        .ld_qkv = d->n_qkv,
+        .ld_z = d->n_val,
+        .ld_a = hp->n_v_head,
+        .ld_b = hp->n_v_head,
+        .n_tok = p->n_tok,
+        .n_k_head = hp->n_k_head,
+        .n_v_head = hp->n_v_head,
+        .d_k = hp->d_k,
+        .d_v = hp->d_v,
+        .d_conv = hp->d_conv,
+        .tiled = hp->delta_tiled,
+        .conv = fwd_vec(f, &l->t[MODEL_DELTA_CONV]),
+        .dt_bias = fwd_vec(f, &l->t[MODEL_DELTA_DT_BIAS]),
+        .A = fwd_vec(f, &l->t[MODEL_DELTA_A]),
+        .norm = fwd_vec(f, &l->t[MODEL_DELTA_NORM]),
+        .eps = hp->norm_eps,
+        .eps_l2 = EPS_L2,
         .conv_state = delta_state_conv(f->delta, p->seq, l->i_delta),
-        .state = delta_state_s(f->delta, p->seq, l->i_delta), .out = *out, .out_row = p->row0,
+        .state = delta_state_s(f->delta, p->seq, l->i_delta),
+        .out = *out,
+        .out_row = p->row0,
     };
     f->ops->delta(f->ops, &a);
 }

@@ -12,8 +12,8 @@ uint64_t ffn_scratch_bytes(const struct fwd_shape *s)
     return dense ? c.used : 0;
 }
 
-int ffn_run(struct fwd *f, const struct ffn_weights *w, struct ops_ref gate, struct ops_ref up, struct ops_ref y,
-            bool add, struct sluice_error *err)
+int ffn_run(struct fwd *f, const struct ffn_weights *w, struct ops_ref gate, struct ops_ref up,
+            struct ops_ref y, bool add, struct sluice_error *err)
 {
     uint32_t n_ff = w->gate->n_rows;
     const struct linear_out outs[] = {
@@ -26,7 +26,8 @@ int ffn_run(struct fwd *f, const struct ffn_weights *w, struct ops_ref gate, str
     struct ops_act inner = fwd_inner(f, n_ff, w->down);
     const struct ops_swiglu a = {.gate = gate, .up = up, .n = n_ff, .n_tok = f->n_tok, .out = inner};
     f->ops->swiglu(f->ops, &a);
-    const struct linear_out down = {.w = w->down, .bias = w->down_bias, .y = y, .ld = w->down->n_rows, .add = add};
+    const struct linear_out down = {
+        .w = w->down, .bias = w->down_bias, .y = y, .ld = w->down->n_rows, .add = add};
     return linear(f, &inner, f->n_tok, &down, 1, err);
 }
 
@@ -35,9 +36,10 @@ int block_ffn(struct fwd *f, uint32_t il, struct sluice_error *err)
     const struct model_tensor *t = f->m->layers[il].t;
     uint64_t start = log_now_ns();
     struct carve c = {f->scratch, 0};
-    struct ops_ref gate = carve_rows(&c, f->n_tok, f->m->hp.n_ff), up = carve_rows(&c, f->n_tok, f->m->hp.n_ff);
-    const struct ffn_weights w = {&t[MODEL_FFN_GATE], &t[MODEL_FFN_UP], &t[MODEL_FFN_DOWN], &t[MODEL_FFN_GATE_BIAS],
-                                  &t[MODEL_FFN_UP_BIAS], &t[MODEL_FFN_DOWN_BIAS]};
+    struct ops_ref gate = carve_rows(&c, f->n_tok, f->m->hp.n_ff),
+                   up = carve_rows(&c, f->n_tok, f->m->hp.n_ff);
+    const struct ffn_weights w = {&t[MODEL_FFN_GATE],      &t[MODEL_FFN_UP],      &t[MODEL_FFN_DOWN],
+                                  &t[MODEL_FFN_GATE_BIAS], &t[MODEL_FFN_UP_BIAS], &t[MODEL_FFN_DOWN_BIAS]};
     int rc = ffn_run(f, &w, gate, up, f->x, true, err);
     fwd_lap(&start, &f->stats.ns_dense);
     return rc;

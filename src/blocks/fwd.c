@@ -2,7 +2,7 @@
  *
  * All device buffers lie in one allocation, whose size fwd_bytes tells beforehand by the same arithmetic:
  *
- *     x | h (normed, in the forms any layer wants) | u (inner, likewise) | rope | scratch (the largest block's) */
+ *     x | h (normed, in the forms any layer wants) | u (inner, likewise) | rope | scratch (largest block) */
 #include "blocks/internal.h"
 
 #include "base/err.h"
@@ -28,7 +28,11 @@ static bool reads_norm(enum model_role norm, enum model_role r)
     case MODEL_DELTA_QKV: case MODEL_DELTA_Z: case MODEL_DELTA_A_PROJ: case MODEL_DELTA_B_PROJ:
     case MODEL_DELTA_BA_PROJ:
         return norm == MODEL_ATTN_NORM;
-    case MODEL_FFN_GATE: case MODEL_FFN_UP: case MODEL_ROUTER: case MODEL_SHEXP_GATE_INP: case MODEL_SHEXP_GATE:
+    case MODEL_FFN_GATE:
+    case MODEL_FFN_UP:
+    case MODEL_ROUTER:
+    case MODEL_SHEXP_GATE_INP:
+    case MODEL_SHEXP_GATE:
     case MODEL_SHEXP_UP: case MODEL_EXPS_GATE: case MODEL_EXPS_UP: case MODEL_EXPS_GATE_UP:
         return norm == MODEL_FFN_NORM;
     default:
@@ -46,7 +50,8 @@ static uint32_t norm_forms(const struct model_layer *l, enum sluice_act act, enu
 }
 
 /* Projections that read a block's inner rows. */
-static const enum model_role inner_roles[] = {MODEL_ATTN_OUT, MODEL_DELTA_OUT, MODEL_FFN_DOWN, MODEL_SHEXP_DOWN};
+static const enum model_role inner_roles[] = {MODEL_ATTN_OUT, MODEL_DELTA_OUT, MODEL_FFN_DOWN,
+                                              MODEL_SHEXP_DOWN};
 
 static uint64_t max64(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
@@ -161,20 +166,31 @@ void block_norm(struct fwd *f, uint32_t il, enum model_role norm)
 {
     const struct model_layer *l = &f->m->layers[il];
     f->h.forms = norm_forms(l, f->act, norm);
-    const struct ops_norm a = {.x = f->x, .n = f->m->hp.n_embd, .n_tok = f->n_tok, .w = fwd_vec(f, &l->t[norm]),
-                               .eps = f->m->hp.norm_eps, .out = f->h};
+    const struct ops_norm a = {.x = f->x,
+                               .n = f->m->hp.n_embd,
+                               .n_tok = f->n_tok,
+                               .w = fwd_vec(f, &l->t[norm]),
+                               .eps = f->m->hp.norm_eps,
+                               .out = f->h};
     f->ops->norm(f->ops, &a);
 }
 
-int block_head(struct fwd *f, struct ops_ref x, uint32_t n_tok, struct ops_ref logits, struct sluice_error *err)
+int block_head(struct fwd *f, struct ops_ref x, uint32_t n_tok, struct ops_ref logits,
+               struct sluice_error *err)
 {
     const struct model *m = f->m;
     uint64_t t = log_now_ns();
     f->h.forms = linear_form(f, &m->global[MODEL_OUTPUT]);
-    const struct ops_norm a = {.x = x, .n = m->hp.n_embd, .n_tok = n_tok,
-                               .w = fwd_vec(f, &m->global[MODEL_OUTPUT_NORM]), .eps = m->hp.norm_eps, .out = f->h};
+    const struct ops_norm a = {.x = x,
+                               .n = m->hp.n_embd,
+                               .n_tok = n_tok,
+                               .w = fwd_vec(f, &m->global[MODEL_OUTPUT_NORM]),
+                               .eps = m->hp.norm_eps,
+                               .out = f->h};
     f->ops->norm(f->ops, &a);
-    const struct linear_out out = {.w = &m->global[MODEL_OUTPUT], .bias = &m->global[MODEL_OUTPUT_BIAS], .y = logits,
+    const struct linear_out out = {.w = &m->global[MODEL_OUTPUT],
+                                   .bias = &m->global[MODEL_OUTPUT_BIAS],
+                                   .y = logits,
                                    .ld = m->hp.n_vocab};
     int rc = linear(f, &f->h, n_tok, &out, 1, err);
     fwd_lap(&t, &f->stats.ns_head);

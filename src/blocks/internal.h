@@ -6,8 +6,8 @@
 #include "base/mem.h"
 #include "blocks/blocks.h"
 
-/* A region handed out piece by piece.  The same code carves a block's buffers when it runs and when their size
- * is asked for (base.buf NULL), so that the two cannot differ. */
+/* A region handed out piece by piece.  The same code carves a block's buffers when it runs and when their
+ * size is asked for (base.buf NULL), so that the two cannot differ. */
 struct carve { struct ops_ref base; uint64_t used; };
 
 static inline struct ops_ref carve_bytes(struct carve *c, uint64_t n_bytes)
@@ -24,7 +24,11 @@ static inline struct ops_ref carve_rows(struct carve *c, uint32_t n_tok, uint64_
 }
 
 /* What sizes of buffers depend on. */
-struct fwd_shape { const struct model *m; enum sluice_act act; uint32_t n_tok_max, n_rows_max, n_expert_used; };
+struct fwd_shape {
+    const struct model *m;
+    enum sluice_act act;
+    uint32_t n_tok_max, n_rows_max, n_expert_used;
+};
 
 /* Scratch bytes of each block for n_tok_max tokens. */
 uint64_t attention_scratch_bytes(const struct fwd_shape *s);
@@ -78,7 +82,7 @@ bool linear_pinned(const struct fwd *f, const struct model_tensor *w);
 
 /* A gated feed-forward on f->h into y (added, or set); gate and up are scratch of [n_tok][n_ff]. */
 struct ffn_weights { const struct model_tensor *gate, *up, *down, *gate_bias, *up_bias, *down_bias; };
-int ffn_run(struct fwd *f, const struct ffn_weights *w, struct ops_ref gate, struct ops_ref up, struct ops_ref y,
-            bool add, struct sluice_error *err);
+int ffn_run(struct fwd *f, const struct ffn_weights *w, struct ops_ref gate, struct ops_ref up,
+            struct ops_ref y, bool add, struct sluice_error *err);
 
 #endif

@@ -38,28 +38,34 @@ static void flush(struct batch *b)
 }
 
 /* Rows row .. row+n_rows-1 of out's matrix, which lie in `slab` at `at`, to y. */
-static void push_rows(struct batch *b, const struct linear_out *out, const struct unit_slab *slab, struct ops_ref at,
-                      uint64_t row_bytes, uint32_t row, uint32_t n_rows, struct ops_ref y)
+static void push_rows(struct batch *b, const struct linear_out *out, const struct unit_slab *slab,
+                      struct ops_ref at, uint64_t row_bytes, uint32_t row, uint32_t n_rows, struct ops_ref y)
 {
     const struct model_tensor *w = out->w;
     if (b->n == MAX_BATCH)
         flush(b);
     struct ops_ref bias = fwd_vec(b->f, out->bias);
     b->outs[b->n++] = (struct ops_matmul_out){
-        .w = {.at = ops_plus(at, (row - slab->row0) * row_bytes), .type = w->t->type, .n = w->n, .n_rows = n_rows,
+        .w = {.at = ops_plus(at, (row - slab->row0) * row_bytes),
+              .type = w->t->type,
+              .n = w->n,
+              .n_rows = n_rows,
               .scale = fwd_scale(b->f, w, 0)},
         .bias = bias.buf ? ops_plus(bias, (uint64_t)row * 4) : OPS_NONE,
-        .y = y, .ld = out->ld, .add = out->add,
+        .y = y,
+        .ld = out->ld,
+        .add = out->add,
     };
     b->f->stats.bytes_touched += n_rows * row_bytes;
 }
 
 /* What of the slab belongs to this out. */
-static void push_slab(struct batch *b, const struct linear_out *out, const struct unit_slab *slab, struct ops_ref at,
-                      uint64_t row_bytes)
+static void push_slab(struct batch *b, const struct linear_out *out, const struct unit_slab *slab,
+                      struct ops_ref at, uint64_t row_bytes)
 {
     bool all = out->n_rows == 0;
-    uint32_t n_rows = all ? out->w->n_rows : out->n_rows, stride = all || !out->group_rows ? n_rows : out->group_rows;
+    uint32_t n_rows = all ? out->w->n_rows : out->n_rows,
+             stride = all || !out->group_rows ? n_rows : out->group_rows;
     uint32_t n_groups = all || !out->n_groups ? 1 : out->n_groups;
     uint32_t row0 = all ? 0 : out->row0, end = slab->row0 + slab->n_rows;
     for (uint32_t g = n_groups > 1 ? slab->row0 / stride : 0; g < n_groups; g++) {
@@ -99,8 +105,8 @@ static int run_tensor(struct batch *b, const struct linear_out *outs, uint32_t n
     return 0;
 }
 
-int linear(struct fwd *f, const struct ops_act *x, uint32_t n_tok, const struct linear_out *outs, uint32_t n_outs,
-           struct sluice_error *err)
+int linear(struct fwd *f, const struct ops_act *x, uint32_t n_tok, const struct linear_out *outs,
+           uint32_t n_outs, struct sluice_error *err)
 {
     struct batch b = {.f = f, .x = x, .n_tok = n_tok};
     int rc = 0;

@@ -9,8 +9,8 @@
  *   shared expert (while reads are under way) ─────────────> batches of experts ──> finish: x += ...
  *
  * Passes of up to n_rows_max tokens take experts in any order, keep every pair's output, and add them in
- * ascending expert id at the end; larger ones take experts in ascending id and accumulate in place.  Both are the
- * same sequence of fused multiply-adds, so both give the same bits. */
+ * ascending expert id at the end; larger ones take experts in ascending id and accumulate in place.  Both are
+ * the same sequence of fused multiply-adds, so both give the same bits. */
 #include "blocks/internal.h"
 
 #include "base/err.h"
@@ -93,7 +93,8 @@ uint64_t moe_host_bytes(const struct fwd_shape *s)
 {
     if (!any_moe(s->m))
         return 0;
-    uint64_t pairs = (uint64_t)s->n_tok_max * s->n_expert_used, rows = (uint64_t)s->n_rows_max * s->n_expert_used;
+    uint64_t pairs = (uint64_t)s->n_tok_max * s->n_expert_used,
+             rows = (uint64_t)s->n_rows_max * s->n_expert_used;
     return sizeof(struct moe_host) + pairs * 20 + rows * 8 + (2 * (uint64_t)s->m->hp.n_expert + 1) * 4 +
            MAX_HELD * (sizeof(struct weight_view) + sizeof(struct ops_expert));
 }
@@ -146,8 +147,8 @@ void moe_host_free(struct moe_host *h)
 /* ---- routing ------------------------------------------------------------------ */
 
 /* Layer il's router on f->h: ids and weights [n_tok][k], read to the host. */
-static int route(struct fwd *f, uint32_t il, struct ops_ref logits, struct ops_ref ids, struct ops_ref weights,
-                 int32_t *h_ids, float *h_weights, struct sluice_error *err)
+static int route(struct fwd *f, uint32_t il, struct ops_ref logits, struct ops_ref ids,
+                 struct ops_ref weights, int32_t *h_ids, float *h_weights, struct sluice_error *err)
 {
     const struct hparams *hp = &f->m->hp;
     const struct linear_out out = {.w = &f->m->layers[il].t[MODEL_ROUTER], .y = logits, .ld = hp->n_expert};
@@ -185,15 +186,16 @@ static void sort_pairs(struct fwd *f, const struct moe_bufs *b)
         h->row[p] = (int32_t)i;
         h->pair_weight[p] = h->weights[i];
     }
-    memmove(h->first + 1, h->first, (size_t)n_expert * sizeof *h->first); /* each was moved on to the next one's */
+    memmove(h->first + 1, h->first,
+            (size_t)n_expert * sizeof *h->first); /* each was moved on to the next one's */
     h->first[0] = 0;
     f->ops->write(f->ops, b->tok, h->tok, (uint64_t)n_pairs * 4);
     f->ops->write(f->ops, b->row, h->row, (uint64_t)n_pairs * 4);
     f->ops->write(f->ops, b->pair_weight, h->pair_weight, (uint64_t)n_pairs * 4);
 }
 
-/* Look-ahead: what the next layer's router says of this layer's hidden state, most likely first.  Only where its
- * router is resident: a streamed one would have to be read out of turn. */
+/* Look-ahead: what the next layer's router says of this layer's hidden state, most likely first.  Only where
+ * its router is resident: a streamed one would have to be read out of turn. */
 static int hint_next(struct fwd *f, uint32_t il, const struct moe_bufs *b, struct sluice_error *err)
 {
     const struct model *m = f->m;
@@ -203,7 +205,8 @@ static int hint_next(struct fwd *f, uint32_t il, const struct moe_bufs *b, struc
     if (!linear_pinned(f, router) || !(f->h.forms & linear_form(f, router)))
         return 0;
     struct moe_host *h = f->moe;
-    int rc = route(f, il + 1, b->hint_logits, b->hint_ids, b->hint_weights, h->hint_ids, h->hint_weights, err);
+    int rc =
+        route(f, il + 1, b->hint_logits, b->hint_ids, b->hint_weights, h->hint_ids, h->hint_weights, err);
     uint32_t n = 0;
     for (uint32_t i = 0; rc == 0 && i < f->n_tok * f->n_expert_used; i++) {
         int32_t id = h->hint_ids[i];
@@ -229,8 +232,8 @@ static int hint_next(struct fwd *f, uint32_t il, const struct moe_bufs *b, struc
 
 /* ---- experts -------------------------------------------------------------------- */
 
-static struct ops_weight part_weight(const struct unit_part *p, struct ops_ref at, uint32_t row0, uint32_t n_rows,
-                                     float scale)
+static struct ops_weight part_weight(const struct unit_part *p, struct ops_ref at, uint32_t row0,
+                                     uint32_t n_rows, float scale)
 {
     return (struct ops_weight){.at = ops_plus(at, p->n_bytes / p->n_rows * row0), .type = p->type, .n = p->n,
                                .n_rows = n_rows, .scale = scale};
@@ -252,7 +255,8 @@ static struct ops_expert describe(const struct fwd *f, uint32_t il, const struct
         e.up = part_weight(&u->parts[1], v->part[1], 0, n_ff, fwd_scale(f, &t[MODEL_EXPS_UP], id));
     }
     const struct unit_part *down = &u->parts[u->n_parts - 1];
-    e.down = part_weight(down, v->part[u->n_parts - 1], 0, down->n_rows, fwd_scale(f, &t[MODEL_EXPS_DOWN], id));
+    e.down =
+        part_weight(down, v->part[u->n_parts - 1], 0, down->n_rows, fwd_scale(f, &t[MODEL_EXPS_DOWN], id));
     return e;
 }
 
@@ -265,9 +269,18 @@ static void run_held(struct fwd *f, uint32_t il, const struct moe_bufs *b, uint3
     for (uint32_t i = 0; i < n_held; i++)
         h->experts[i] = describe(f, il, u, &h->held[i]);
     const struct ops_moe a = {
-        .x = f->h, .n_embd = f->m->hp.n_embd, .n_ff = f->m->hp.n_ff_exp, .experts = h->experts, .n_experts = n_held,
-        .tok = b->tok, .row = b->row, .weight = b->pair_weight, .yrows = by_row ? b->yrows : OPS_NONE, .acc = b->acc,
-        .scratch = b->scratch, .scratch_bytes = b->scratch_bytes,
+        .x = f->h,
+        .n_embd = f->m->hp.n_embd,
+        .n_ff = f->m->hp.n_ff_exp,
+        .experts = h->experts,
+        .n_experts = n_held,
+        .tok = b->tok,
+        .row = b->row,
+        .weight = b->pair_weight,
+        .yrows = by_row ? b->yrows : OPS_NONE,
+        .acc = b->acc,
+        .scratch = b->scratch,
+        .scratch_bytes = b->scratch_bytes,
         .h_form = ops_form_of(u->parts[u->n_parts - 1].type, f->act),
     };
     f->ops->moe(f->ops, &a);
@@ -279,12 +292,13 @@ static void run_held(struct fwd *f, uint32_t il, const struct moe_bufs *b, uint3
 }
 
 /* Takes views as they come, in batches: blocks only while it holds none. */
-static int run_experts(struct fwd *f, uint32_t il, const struct moe_bufs *b, struct weight_ticket *ticket, bool by_row,
-                       struct sluice_error *err)
+static int run_experts(struct fwd *f, uint32_t il, const struct moe_bufs *b, struct weight_ticket *ticket,
+                       bool by_row, struct sluice_error *err)
 {
     struct moe_host *h = f->moe;
     /* In large passes half of the slots stay free for reads while the other half computes. */
-    uint32_t spare = weight_store_spare(f->ws, il), limit = by_row || spare / 2 >= MAX_HELD ? MAX_HELD : (spare + 1) / 2;
+    uint32_t spare = weight_store_spare(f->ws, il),
+             limit = by_row || spare / 2 >= MAX_HELD ? MAX_HELD : (spare + 1) / 2;
     uint32_t pairs_max = max_pairs(f->n_tok_max, f->n_rows_max, f->n_expert_used);
     for (uint32_t done = 0; done < h->n_list;) {
         uint32_t n_held = 0, n_pairs = 0;
@@ -317,7 +331,8 @@ static int run_experts(struct fwd *f, uint32_t il, const struct moe_bufs *b, str
     return 0;
 }
 
-static int run_shared(struct fwd *f, const struct model_layer *l, const struct moe_bufs *b, struct sluice_error *err)
+static int run_shared(struct fwd *f, const struct model_layer *l, const struct moe_bufs *b,
+                      struct sluice_error *err)
 {
     const struct model_tensor *t = l->t;
     uint64_t start = log_now_ns();
@@ -339,7 +354,10 @@ int block_moe(struct fwd *f, uint32_t il, struct sluice_error *err)
     const struct model *m = f->m;
     const struct model_layer *l = &m->layers[il];
     struct moe_host *h = f->moe;
-    const struct fwd_shape shape = {.m = m, .act = f->act, .n_tok_max = f->n_tok_max, .n_rows_max = f->n_rows_max,
+    const struct fwd_shape shape = {.m = m,
+                                    .act = f->act,
+                                    .n_tok_max = f->n_tok_max,
+                                    .n_rows_max = f->n_rows_max,
                                     .n_expert_used = f->n_expert_used};
     struct carve c = {f->scratch, 0};
     struct moe_bufs b = carve_moe(&c, &shape);
@@ -372,8 +390,12 @@ int block_moe(struct fwd *f, uint32_t il, struct sluice_error *err)
 
     t = log_now_ns();
     if (by_row) {
-        const struct ops_moe_sum sum = {.yrows = b.yrows, .weight = b.weights, .n = m->hp.n_embd, .n_tok = f->n_tok,
-                                        .n_used = f->n_expert_used, .acc = b.acc};
+        const struct ops_moe_sum sum = {.yrows = b.yrows,
+                                        .weight = b.weights,
+                                        .n = m->hp.n_embd,
+                                        .n_tok = f->n_tok,
+                                        .n_used = f->n_expert_used,
+                                        .acc = b.acc};
         f->ops->moe_sum(f->ops, &sum);
     }
     const struct ops_moe_finish fin = {.x = f->x, .acc = b.acc, .shared = has_shared ? b.sh_out : OPS_NONE,

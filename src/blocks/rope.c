@@ -1,9 +1,9 @@
 /* rope: angles of rotary embeddings (arXiv:2104.09864), computed on the host once per pass.
  *
  * inv_freq[i] = base^(-2i/n_rot), changed as the file says: divided by given factors (Llama 3's
- * scaling, which converters write as rope_freqs.weight), by one factor (linear), or by YaRN's ramp between the two
- * (arXiv:2309.00071).  Roundings to float stand where transformers has them (modeling_rope_utils.py); between
- * them everything is fmath, so that no C library has a say. */
+ * scaling, which converters write as rope_freqs.weight), by one factor (linear), or by YaRN's ramp between
+ * the two (arXiv:2309.00071).  Roundings to float stand where transformers has them (modeling_rope_utils.py);
+ * between them everything is fmath, so that no C library has a say. */
 #include "blocks/internal.h"
 
 #include "base/err.h"
@@ -52,7 +52,8 @@ void rope_free(struct rope *r)
 static double yarn_dim(double n, const struct hparams *hp)
 {
     const double two_pi = 6.283185307179586;
-    return hp->n_rot * fmath_log(hp->yarn_n_ctx_orig / (n * two_pi)) / (2.0 * fmath_log((double)hp->rope_base));
+    return hp->n_rot * fmath_log(hp->yarn_n_ctx_orig / (n * two_pi)) /
+           (2.0 * fmath_log((double)hp->rope_base));
 }
 
 static double floor_int(double x)
@@ -63,7 +64,8 @@ static double floor_int(double x)
 
 static void scale_yarn(struct rope *r, const struct hparams *hp)
 {
-    double low = floor_int(yarn_dim(hp->yarn_beta_fast, hp)), high = -floor_int(-yarn_dim(hp->yarn_beta_slow, hp));
+    double low = floor_int(yarn_dim(hp->yarn_beta_fast, hp)),
+           high = -floor_int(-yarn_dim(hp->yarn_beta_slow, hp));
     low = low < 0 ? 0 : low;
     high = high > hp->n_rot - 1.0 ? hp->n_rot - 1.0 : high;
     if (low == high)

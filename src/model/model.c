@@ -14,8 +14,8 @@
 
 #define NAME_MAX_BYTES 256
 
-/* Bounds that no real model comes near; products of two of them fit 64 bits by far, those of a row and its count
- * are checked. */
+/* Bounds that no real model comes near; products of two of them fit 64 bits by far, those of a row and its
+ * count are checked. */
 #define MAX_WIDTH (1u << 24) /* n_embd, n_ff, n_vocab */
 #define MAX_HEADS (1u << 16)
 #define MAX_INNER (1u << 26) /* heads * head size */
@@ -50,7 +50,8 @@ static int hp_missing(const char *full, bool required, struct sluice_error *err)
     return required ? err_set(err, SLUICE_EFORMAT, "metadata key %s is missing", full) : 0;
 }
 
-int model_hp_u32(const struct model *m, const char *key, bool required, uint32_t *out, struct sluice_error *err)
+int model_hp_u32(const struct model *m, const char *key, bool required, uint32_t *out,
+                 struct sluice_error *err)
 {
     char full[NAME_MAX_BYTES];
     const struct gguf_kv *kv = find_hp(m, key, full);
@@ -64,8 +65,10 @@ int model_hp_u32(const struct model *m, const char *key, bool required, uint32_t
         if (!gguf_kv_u32(kv, i, &v))
             return err_set(err, SLUICE_EFORMAT, "metadata key %s: not a non-negative integer", full);
         if (v != first)
-            return err_set(err, SLUICE_EUNSUPPORTED, "metadata key %s: differs from layer to layer (%u and %u), "
-                           "which is not supported", full, first, v);
+            return err_set(err, SLUICE_EUNSUPPORTED,
+                           "metadata key %s: differs from layer to layer (%u and %u), "
+                           "which is not supported",
+                           full, first, v);
     }
     *out = first;
     return 0;
@@ -121,8 +124,10 @@ static int hp_heads(struct model *m, struct sluice_error *err)
     if ((rc = model_hp_u32(m, "attention.value_length", false, &hp->head_dim_v, err)) < 0 ||
         (rc = hp_range("attention.key_length", hp->head_dim, 1, MAX_HEADS, err)) < 0 ||
         (rc = hp_range("attention.value_length", hp->head_dim_v, 1, MAX_HEADS, err)) < 0 ||
-        (rc = hp_range("heads times head size", (uint64_t)hp->n_head * hp->head_dim, 1, MAX_INNER, err)) < 0 ||
-        (rc = hp_range("heads times head size", (uint64_t)hp->n_head * hp->head_dim_v, 1, MAX_INNER, err)) < 0)
+        (rc = hp_range("heads times head size", (uint64_t)hp->n_head * hp->head_dim, 1, MAX_INNER, err)) <
+            0 ||
+        (rc = hp_range("heads times head size", (uint64_t)hp->n_head * hp->head_dim_v, 1, MAX_INNER, err)) <
+            0)
         return rc;
     hp->attn_scale = 0;
     return model_hp_f32(m, "attention.scale", false, &hp->attn_scale, err);
@@ -146,9 +151,11 @@ static int hp_rope(struct model *m, struct sluice_error *err)
     if (hp->n_rot % 2)
         return err_set(err, SLUICE_EFORMAT, "rope.dimension_count is %u, expected an even number", hp->n_rot);
     if (!(hp->rope_base > 0))
-        return err_set(err, SLUICE_EFORMAT, "rope.freq_base is %g, expected a positive number", (double)hp->rope_base);
+        return err_set(err, SLUICE_EFORMAT, "rope.freq_base is %g, expected a positive number",
+                       (double)hp->rope_base);
     if (factor < 0)
-        return err_set(err, SLUICE_EFORMAT, "rope.scaling.factor is %g, expected a positive number", (double)factor);
+        return err_set(err, SLUICE_EFORMAT, "rope.scaling.factor is %g, expected a positive number",
+                       (double)factor);
     char full[NAME_MAX_BYTES];
     struct gguf_str type = {"linear", 6};
     if (find_hp(m, "rope.scaling.type", full) && !gguf_get_str(m->gguf, full, &type))
@@ -203,8 +210,8 @@ static int hp_experts(struct model *m, struct sluice_error *err)
     if (hp->expert_scale == 0)
         hp->expert_scale = 1.0f; /* llama.cpp's "not given" */
     if (gating > 2)
-        return err_set(err, SLUICE_EUNSUPPORTED, "expert_gating_func is %u; supported are 1 (softmax) and 2 (sigmoid)",
-                       gating);
+        return err_set(err, SLUICE_EUNSUPPORTED,
+                       "expert_gating_func is %u; supported are 1 (softmax) and 2 (sigmoid)", gating);
     hp->gating = gating == 2 ? OPS_GATE_SIGMOID : OPS_GATE_SOFTMAX;
     return 0;
 }
@@ -280,8 +287,8 @@ static int check_type(const struct gguf_tensor *t, enum model_kind kind, struct 
     bool plain = t->type == DTYPE_F32 || t->type == DTYPE_F16 || t->type == DTYPE_BF16;
     uint64_t row;
     if (!d || !dtype_row_bytes(t->type, t->ne[0], &row))
-        return err_set(err, SLUICE_EFORMAT, "tensor %s: rows of %llu weights are not whole blocks of %s", t->name,
-                       (unsigned long long)t->ne[0], d ? d->name : "its type");
+        return err_set(err, SLUICE_EFORMAT, "tensor %s: rows of %llu weights are not whole blocks of %s",
+                       t->name, (unsigned long long)t->ne[0], d ? d->name : "its type");
     if (kind == MODEL_VECTOR ? plain : d->compute)
         return 0;
     return err_set(err, SLUICE_EUNSUPPORTED, "tensor %s: type %s cannot be used %s", t->name, d->name,
@@ -335,7 +342,8 @@ int model_take(struct model *m, uint32_t il, const struct model_want *w, struct 
     return take_scale(m, mt, err);
 }
 
-int model_take_all(struct model *m, uint32_t il, const struct model_want *w, size_t n, struct sluice_error *err)
+int model_take_all(struct model *m, uint32_t il, const struct model_want *w, size_t n,
+                   struct sluice_error *err)
 {
     int rc = 0;
     for (size_t i = 0; i < n && rc == 0; i++)

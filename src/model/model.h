@@ -46,19 +46,53 @@ struct hparams {
 /* Roles.  Matrices are [n_rows][n]: ne[0] = n, ne[1] = n_rows. */
 enum model_role {
     /* global */
-    MODEL_TOKEN_EMBD, MODEL_OUTPUT_NORM, MODEL_OUTPUT /* always there: the embedding where tied */,
-    MODEL_OUTPUT_BIAS, MODEL_ROPE_FREQS,
+    MODEL_TOKEN_EMBD,
+    MODEL_OUTPUT_NORM,
+    MODEL_OUTPUT /* always there: the embedding where tied */,
+    MODEL_OUTPUT_BIAS,
+    MODEL_ROPE_FREQS,
     MODEL_N_GLOBAL,
     /* of a layer */
-    MODEL_ATTN_NORM = MODEL_N_GLOBAL, MODEL_ATTN_QKV /* the three as one */, MODEL_ATTN_Q, MODEL_ATTN_K, MODEL_ATTN_V,
-    MODEL_ATTN_QKV_BIAS, MODEL_ATTN_Q_BIAS, MODEL_ATTN_K_BIAS, MODEL_ATTN_V_BIAS, MODEL_ATTN_Q_NORM, MODEL_ATTN_K_NORM,
-    MODEL_ATTN_OUT, MODEL_ATTN_OUT_BIAS,
-    MODEL_DELTA_QKVZ /* q, k, v, z of each key head together */, MODEL_DELTA_QKV, MODEL_DELTA_Z, MODEL_DELTA_A_PROJ, MODEL_DELTA_B_PROJ, MODEL_DELTA_BA_PROJ, MODEL_DELTA_CONV,
-    MODEL_DELTA_DT_BIAS, MODEL_DELTA_A, MODEL_DELTA_NORM, MODEL_DELTA_OUT,
-    MODEL_FFN_NORM, MODEL_FFN_GATE, MODEL_FFN_UP, MODEL_FFN_DOWN, MODEL_FFN_GATE_BIAS, MODEL_FFN_UP_BIAS,
+    MODEL_ATTN_NORM = MODEL_N_GLOBAL,
+    MODEL_ATTN_QKV /* the three as one */,
+    MODEL_ATTN_Q,
+    MODEL_ATTN_K,
+    MODEL_ATTN_V,
+    MODEL_ATTN_QKV_BIAS,
+    MODEL_ATTN_Q_BIAS,
+    MODEL_ATTN_K_BIAS,
+    MODEL_ATTN_V_BIAS,
+    MODEL_ATTN_Q_NORM,
+    MODEL_ATTN_K_NORM,
+    MODEL_ATTN_OUT,
+    MODEL_ATTN_OUT_BIAS,
+    MODEL_DELTA_QKVZ /* q, k, v, z of each key head together */,
+    MODEL_DELTA_QKV,
+    MODEL_DELTA_Z,
+    MODEL_DELTA_A_PROJ,
+    MODEL_DELTA_B_PROJ,
+    MODEL_DELTA_BA_PROJ,
+    MODEL_DELTA_CONV,
+    MODEL_DELTA_DT_BIAS,
+    MODEL_DELTA_A,
+    MODEL_DELTA_NORM,
+    MODEL_DELTA_OUT,
+    MODEL_FFN_NORM,
+    MODEL_FFN_GATE,
+    MODEL_FFN_UP,
+    MODEL_FFN_DOWN,
+    MODEL_FFN_GATE_BIAS,
+    MODEL_FFN_UP_BIAS,
     MODEL_FFN_DOWN_BIAS,
-    MODEL_ROUTER, MODEL_SHEXP_GATE_INP, MODEL_SHEXP_GATE, MODEL_SHEXP_UP, MODEL_SHEXP_DOWN,
-    MODEL_EXPS_GATE, MODEL_EXPS_UP, MODEL_EXPS_DOWN, MODEL_EXPS_GATE_UP,
+    MODEL_ROUTER,
+    MODEL_SHEXP_GATE_INP,
+    MODEL_SHEXP_GATE,
+    MODEL_SHEXP_UP,
+    MODEL_SHEXP_DOWN,
+    MODEL_EXPS_GATE,
+    MODEL_EXPS_UP,
+    MODEL_EXPS_DOWN,
+    MODEL_EXPS_GATE_UP,
     MODEL_N_ROLES,
 };
 
@@ -72,11 +106,11 @@ enum model_kind {
 
 struct model_tensor {
     const struct gguf_tensor *t;  /* NULL: the model has none */
-    const struct gguf_tensor *scale; /* NVFP4: its .scale tensor (F32, one value, or one an expert), or NULL */
+    const struct gguf_tensor *scale; /* NVFP4: its .scale tensor (F32, one value a matrix), or NULL */
     enum model_kind kind;
     uint32_t n, n_rows, n_mat;    /* row length, rows (of one matrix), matrices (experts; 1 otherwise) */
     uint32_t slab0, n_slabs;      /* MATRIX, ROWS: its slabs in units, in the order of its rows */
-    uint64_t vec;                 /* VECTOR: the place of its n * max(n_rows, 1) floats in the resident vectors */
+    uint64_t vec; /* VECTOR: the place of its n * max(n_rows, 1) floats in the resident vectors */
     uint64_t scale_vec;           /* scale: the place of its n_mat floats there */
 };
 
@@ -86,7 +120,8 @@ struct model_layer {
     bool moe;        /* routed experts instead of a dense feed-forward */
     uint32_t i_attn; /* index among attention layers, i_delta among recurrent ones */
     uint32_t i_delta;
-    uint8_t matrices[MODEL_N_ROLES]; uint32_t n_matrices; /* roles of its MATRIX tensors in the order of use */
+    uint8_t matrices[MODEL_N_ROLES];
+    uint32_t n_matrices; /* roles of its MATRIX tensors in the order of use */
 };
 
 struct units;
@@ -104,26 +139,29 @@ struct model {
     struct units *units;        /* built by units_build */
 };
 
-/* What is left to do once a family has taken its tensors: numbers layers by kind, puts the scales behind the vectors. */
+/* What is left to do once a family has taken its tensors: numbers layers by kind, puts the scales behind the
+ * vectors. */
 void model_finish(struct model *m);
 /* Frees everything in *m, the gguf included; *m itself is the caller's. */
 void model_clear(struct model *m);
 
 /* ---- for families: reading hyper-parameters and tensors ---------------------- */
 
-/* "ARCH.key" of the model's architecture.  An array stands for its one value where all of its elements are equal, and is
- * refused by name otherwise.  Absent: 0 and *out stays as it is, or, if required, an error that names the key. */
+/* "ARCH.key" of the model's architecture.  An array stands for its one value where all of its elements are
+ * equal, and is refused by name otherwise.  Absent: 0 and *out stays as it is, or, if required, an error that
+ * names the key. */
 int model_hp_u32(const struct model *m, const char *key, bool required, uint32_t *out,
                  struct sluice_error *err) SLUICE_MUST_CHECK;
 int model_hp_f32(const struct model *m, const char *key, bool required, float *out,
                  struct sluice_error *err) SLUICE_MUST_CHECK;
-int model_hp_bool(const struct model *m, const char *key, bool *out, struct sluice_error *err) SLUICE_MUST_CHECK;
+int model_hp_bool(const struct model *m, const char *key, bool *out,
+                  struct sluice_error *err) SLUICE_MUST_CHECK;
 /* The hyper-parameters every family has (layers, width, heads, eps, rope, experts) with the usual defaults,
  * checked against absurd values; allocates m->layers.  Families then change what differs. */
 int model_hp_common(struct model *m, struct sluice_error *err) SLUICE_MUST_CHECK;
 
 /* A tensor that a family asks for.  name: "attn_q.weight" for a layer's (the file has "blk.IL." before it),
- * "output.weight" for globals.  Shape (n, n_rows, n_mat) in elements; n_rows 0 = a plain vector, n_mat 0 = 1. */
+ * "output.weight" for globals.  Shape (n, n_rows, n_mat) in elements; n_rows 0 = a vector, n_mat 0 = 1. */
 struct model_want {
     enum model_role role;
     const char *name;
@@ -132,9 +170,10 @@ struct model_want {
     bool required;
 };
 /* Finds it, checks its shape and type, and enters it under its role; together with its NVFP4 scale, if it has
- * one.  il is ignored for globals.  Matrices of a layer are to be taken in the order of their use.  Absent and
- * not required: 0, t stays NULL. */
-int model_take(struct model *m, uint32_t il, const struct model_want *w, struct sluice_error *err) SLUICE_MUST_CHECK;
+ * one.  il is ignored for globals.  Matrices of a layer are to be taken in the order of their use.  Absent
+ * and not required: 0, t stays NULL. */
+int model_take(struct model *m, uint32_t il, const struct model_want *w,
+               struct sluice_error *err) SLUICE_MUST_CHECK;
 /* The same for n of them. */
 int model_take_all(struct model *m, uint32_t il, const struct model_want *w, size_t n,
                    struct sluice_error *err) SLUICE_MUST_CHECK;

@@ -1,8 +1,9 @@
 /* units: cutting a model's tensors into what is read at once; see units.h.
  *
  * Tensors may stand at the same place in the file (repeated layers, a tied head).  So slabs are
- * found by (file, offset) in a hash table, and expert sources by comparing with the earlier ones.  Sums of bytes
- * cannot overflow: every tensor lies in a file whose length it was checked against, and what is shared counts once. */
+ * found by (file, offset) in a hash table, and expert sources by comparing with the earlier ones.  Sums of
+ * bytes cannot overflow: every tensor lies in a file whose length it was checked against, and what is shared
+ * counts once. */
 #include "model/units.h"
 
 #include "base/err.h"
@@ -81,7 +82,8 @@ static int cut_matrix(struct builder *b, struct model_tensor *mt)
     if (s->used) {
         const struct unit_slab *last = &b->u->slabs[s->slab0 + s->n_slabs - 1];
         if (last->row0 + last->n_rows != mt->n_rows) /* the same bytes as a different matrix */
-            return err_set(b->err, SLUICE_EFORMAT, "tensor %s shares its data with one of another shape", mt->t->name);
+            return err_set(b->err, SLUICE_EFORMAT, "tensor %s shares its data with one of another shape",
+                           mt->t->name);
         mt->slab0 = s->slab0;
         mt->n_slabs = s->n_slabs;
         return 0;
@@ -223,7 +225,8 @@ static int build_classes(struct builder *b)
         sizes[i] = u->experts[i].n_bytes;
     qsort(sizes, u->n_experts_src, sizeof *sizes, by_size_down);
     for (uint32_t i = 0; i < u->n_experts_src; i++)
-        if (!u->n_classes || sizes[i] <= u->class_bytes[u->n_classes - 1] - u->class_bytes[u->n_classes - 1] / 16)
+        if (!u->n_classes ||
+            sizes[i] <= u->class_bytes[u->n_classes - 1] - u->class_bytes[u->n_classes - 1] / 16)
             u->class_bytes[u->n_classes++] = sizes[i];
     free(sizes);
     for (uint32_t i = 0; i < u->n_experts_src; i++) {

@@ -54,10 +54,10 @@ struct units {
     uint64_t expert_bytes, slab_bytes;         /* unique bytes of each kind */
 };
 
-/* Size classes: units that differ by < 1/16 in size share one.  slab_bytes_max: slabs are cut at whole rows so
- * that none is larger (one row at least).  Matrices are used in the order in which model_take entered them, layer by
- * layer, then MODEL_OUTPUT.  MODEL_TOKEN_EMBD has slabs too, which may be pinned, but no use names them: where
- * they are not, its rows are read one by one.  A tied head shares them. */
+/* Size classes: units that differ by < 1/16 in size share one.  slab_bytes_max: slabs are cut at whole rows
+ * so that none is larger (one row at least).  Matrices are used in the order in which model_take entered
+ * them, layer by layer, then MODEL_OUTPUT.  MODEL_TOKEN_EMBD has slabs too, which may be pinned, but no use
+ * names them: where they are not, its rows are read one by one.  A tied head shares them. */
 int units_build(struct model *m, uint64_t slab_bytes_max, struct sluice_error *err) SLUICE_MUST_CHECK;
 void units_free(struct units *u); /* NULL is fine */
 
