@@ -75,6 +75,11 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libsluice.a
 unit: $(UNIT)
 	@set -e; for t in $(UNIT); do echo "== $$t"; $$t; done
 
+# Models against their references: tests/golden/run_golden.sh runs it on each.
+$(B)/tests/golden/%: tests/golden/%.c $(B)/libsluice.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libsluice.a $(LIBS)
+
 # Programs that the reference scripts drive.
 $(B)/tests/references/%: tests/references/%.c $(B)/libsluice.a
 	@mkdir -p $(@D)
