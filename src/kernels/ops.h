@@ -33,9 +33,9 @@ static inline struct ops_ref ops_plus(struct ops_ref r, uint64_t off) { return (
  * written only when asked for.  Which form a weight type wants is ops_form_of. */
 enum ops_form { OPS_F32 = 1, OPS_Q32 = 2, OPS_Q256 = 4 };
 struct ops_act {
-    struct ops_ref base; /* ops_act_bytes(n, n_tok_max) bytes */
+    struct ops_ref base; /* ops_act_bytes(n, n_tok_max, forms) bytes, a multiple of 64 into its buffer */
     uint32_t n;          /* row length */
-    uint32_t n_tok_max;  /* rows it has room for: fixes the layout */
+    uint32_t n_tok_max;  /* rows it has room for: with n fixes the layout, whatever the forms */
     uint32_t forms;      /* OR of enum ops_form: what producers write */
 };
 uint64_t ops_act_bytes(uint32_t n, uint32_t n_tok_max, uint32_t forms);
@@ -97,7 +97,8 @@ struct ops_attn_prep {
 };
 
 /* Causal attention of n_tok tokens at pos0 .. over the cache (their own k and v are there already).
- * Blocks of 64 absolute positions each yield (max, sum, acc); blocks merge in ascending order.
+ * Blocks of 256 absolute positions each yield (max, sum, acc); blocks merge in ascending order.
+ * q is used as room for the result and holds nothing of use afterwards; head_dim_v <= head_dim.
  * gate (or OPS_NONE): out *= sigmoid(gate), head h's gate at h*gate_stride.  window: 0, or the positions a
  * token sees, itself included.  out: rows of n_head * head_dim_v. */
 struct ops_attn {
@@ -115,6 +116,7 @@ struct ops_attn {
  *   a, b [n_tok][ld_ab]: decay g = exp(A * softplus(a + dt_bias)) (A = ssm_a as stored: negative), beta = sigmoid(b);
  *   state float[n_v_head][d_k][d_v]: S *= g; delta = (v - S^T k) * beta; S += k delta^T; o = S^T q.
  *   Then out = RMSNorm(o; norm float[d_v], eps) * silu(z), z [n_tok][ld_z].
+ * qkv is worked in place and holds nothing of use afterwards.
  * Value head h uses key head h / (n_v_head/n_k_head), or h % n_k_head if tiled. */
 struct ops_delta {
     struct ops_ref qkv, z, a, b; uint64_t ld_qkv, ld_z, ld_a, ld_b; uint32_t n_tok;
@@ -142,7 +144,8 @@ struct ops_expert {
 /* Runs experts on pairs.  pair p of an expert: x row tok[p] -> down(silu(gate x) * (up x)) = y, and then
  *   rows given:  yrows[row[p]][:] = y                       (decoding: summed later, by ops_moe_sum)
  *   else:        acc[tok[p]][:] = fma(weight[p], y, acc[tok[p]][:])   (prefill: experts come in ascending id)
- * tok, row int32[n_pairs], weight float[n_pairs] lie in buffers.  scratch: ops_moe_scratch_bytes. */
+ * tok, row int32[n_pairs], weight float[n_pairs] lie in buffers.  A token occurs once at most among the pairs
+ * of an expert.  scratch: ops_moe_scratch_bytes for all pairs of the call. */
 struct ops_moe {
     struct ops_act x; uint32_t n_embd, n_ff;
     const struct ops_expert *experts; uint32_t n_experts;
@@ -150,7 +153,7 @@ struct ops_moe {
     struct ops_ref yrows; /* or OPS_NONE */
     struct ops_ref acc;   /* float[n_tok][n_embd], used where yrows is none */
     struct ops_ref scratch; uint64_t scratch_bytes;
-    uint32_t h_form;      /* form that down's type wants */
+    uint32_t h_form;      /* the one form that down's type wants */
 };
 uint64_t ops_moe_scratch_bytes(uint32_t n_embd, uint32_t n_ff, uint32_t n_pairs_max);
 

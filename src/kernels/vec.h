@@ -105,9 +105,9 @@ struct vec_table {
     void (*conv)(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const float *w, uint32_t d_conv,
                  float *state, size_t ld_state);
     void (*l2norm)(const float *x, size_t n, float eps, float mul, float *y); /* y = (x * 1/sqrt(..)) * mul */
-    /* One token of the delta rule on a panel S [d_k][VEC_PANEL] of which the first n_col columns count;
-     * the others are zeros; v, o [n_col]; o may be v. */
-    void (*delta)(float *S, uint32_t d_k, uint32_t n_col, const float *q, const float *k, const float *v,
+    /* One token of the delta rule on n_col columns of a state, rows ld floats apart.  Where n_col is no
+     * multiple of 16, S has room for whole vectors and zeros in the columns beyond; v, o [n_col]; o may be v. */
+    void (*delta)(float *S, size_t ld, uint32_t d_k, uint32_t n_col, const float *q, const float *k, const float *v,
                   float g, float beta, float *o);
     /* g[i] = exp(A * softplus(a[i] + dt)), beta[i] = sigmoid(b[i]), n <= 16 */
     void (*delta_gates)(const float *a, const float *b, uint32_t n, float dt, float A, float *g, float *beta);

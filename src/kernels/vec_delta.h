@@ -39,9 +39,9 @@ static void vec_conv(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const f
 }
 
 /* NP vectors of columns side by side, so that as many chains of fma run at once. */
-static inline __attribute__((always_inline)) void vec_delta_cols(float *S, uint32_t d_k, int np, const float *q,
-                                                                 const float *k, const float *v, float g, float beta,
-                                                                 float *o)
+static inline __attribute__((always_inline)) void vec_delta_cols(float *S, size_t ld, uint32_t d_k, int np,
+                                                                 const float *q, const float *k, const float *v,
+                                                                 float g, float beta, float *o)
 {
     const v16 vg = v_set1(g), vb = v_set1(beta);
     v16 e[VEC_PT], y[VEC_PT];
@@ -52,7 +52,7 @@ static inline __attribute__((always_inline)) void vec_delta_cols(float *S, uint3
         const v16 ki = v_set1(k[i]);
 #pragma GCC unroll 4
         for (int c = 0; c < np; c++)
-            e[c] = v_fma(v_mul(v_load(S + i * VEC_PANEL + 16 * c), vg), ki, e[c]);
+            e[c] = v_fma(v_mul(v_load(S + i * ld + 16 * c), vg), ki, e[c]);
     }
 #pragma GCC unroll 4
     for (int c = 0; c < np; c++)
@@ -61,8 +61,8 @@ static inline __attribute__((always_inline)) void vec_delta_cols(float *S, uint3
         const v16 ki = v_set1(k[i]), qi = v_set1(q[i]);
 #pragma GCC unroll 4
         for (int c = 0; c < np; c++) {
-            v16 s = v_fma(ki, e[c], v_mul(v_load(S + i * VEC_PANEL + 16 * c), vg));
-            v_store(S + i * VEC_PANEL + 16 * c, s);
+            v16 s = v_fma(ki, e[c], v_mul(v_load(S + i * ld + 16 * c), vg));
+            v_store(S + i * ld + 16 * c, s);
             y[c] = v_fma(s, qi, y[c]);
         }
     }
@@ -71,18 +71,18 @@ static inline __attribute__((always_inline)) void vec_delta_cols(float *S, uint3
         v_store(o + 16 * c, y[c]);
 }
 
-static void vec_delta(float *S, uint32_t d_k, uint32_t n_col, const float *q, const float *k, const float *v,
-                      float g, float beta, float *o)
+static void vec_delta(float *S, size_t ld, uint32_t d_k, uint32_t n_col, const float *q, const float *k,
+                      const float *v, float g, float beta, float *o)
 {
     uint32_t c = 0;
     for (; c + 16 * VEC_PT <= n_col; c += 16 * VEC_PT)
-        vec_delta_cols(S + c, d_k, VEC_PT, q, k, v + c, g, beta, o + c);
+        vec_delta_cols(S + c, ld, d_k, VEC_PT, q, k, v + c, g, beta, o + c);
     for (; c + 16 <= n_col; c += 16)
-        vec_delta_cols(S + c, d_k, 1, q, k, v + c, g, beta, o + c);
+        vec_delta_cols(S + c, ld, d_k, 1, q, k, v + c, g, beta, o + c);
     if (c < n_col) {
         float t[16] = {0};
         memcpy(t, v + c, (n_col - c) * sizeof *t);
-        vec_delta_cols(S + c, d_k, 1, q, k, t, g, beta, t);
+        vec_delta_cols(S + c, ld, d_k, 1, q, k, t, g, beta, t);
         memcpy(o + c, t, (n_col - c) * sizeof *t);
     }
 }

@@ -1,5 +1,6 @@
 /* vec_ref: the reference lanes: arrays of 16 floats and plain C.  Slow where the baseline has no
  * fused multiply-add (fmaf is a library call on x86-64), and right everywhere. */
+#include "kernels/quant.h"
 #include "kernels/vec.h"
 
 #include <math.h>
@@ -49,21 +50,7 @@ static inline float v_fold(v16 a)
     return a.l[0];
 }
 
-/* IEEE binary16 to binary32: exact. */
-static inline float v_half_to_float(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, f = h & 1023, u;
-    float r;
-    if (e == 0) { /* zero and denormals: f * 2^-24 */
-        r = (float)f * 0x1p-24f;
-        memcpy(&u, &r, 4);
-        u |= sign;
-    } else {
-        u = sign | (e == 31 ? 0x7f800000u : (e + 112) << 23) | f << 13 | (e == 31 && f ? 0x400000u : 0);
-    }
-    memcpy(&r, &u, 4);
-    return r;
-}
+static inline float v_half_to_float(uint16_t h) { return quant_f16_to_f32(h); }
 
 /* binary32 to binary16, to nearest, ties to even. */
 static inline uint16_t v_float_to_half(float x)

@@ -1,0 +1,92 @@
+/* ops_cpu_matmul: products of activations with weights, cut by rows of weights.
+ *
+ * A task is a panel of rows of one weight and all tokens, so that each weight is read once by one
+ * core.  Panels of few tokens are sized by the number of threads alone. */
+#include "kernels/ops_cpu.h"
+
+#include <assert.h>
+#include <string.h>
+
+void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32_t r0, uint32_t nr,
+                     const struct ops_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld, int worker)
+{
+    const struct dtype_info *t = dtype_get(w->type);
+    const size_t row_bytes = (size_t)(w->n / t->block_elems) * t->block_bytes;
+    const unsigned char *p = (const unsigned char *)ops_cpu_ptr(w->at) + r0 * row_bytes;
+    struct ops_cpu_act v = ops_cpu_act(x);
+    const int f = t->act_block == 256;
+    assert(w->n == x->n);
+    if (c->k.matmul_q8[w->type] && (x->forms & (f ? OPS_Q256 : OPS_Q32))) {
+        struct kern_acts acts = {v.q[f], v.d[f], v.sum16[f], t->act_block};
+        c->k.matmul_q8[w->type](p, row_bytes, nr, w->n, &acts, idx, n_tok, out, ld, ops_cpu_scratch(c, worker));
+    } else {
+        assert(x->forms & OPS_F32);
+        c->k.matmul_f32(w->type, p, row_bytes, nr, w->n, v.f32, x->n, idx, n_tok, out, ld,
+                        ops_cpu_scratch(c, worker));
+    }
+    if (w->scale != 1.0f)
+        for (uint32_t i = 0; i < n_tok; i++)
+            c->k.vec->scale(out + i * ld, w->scale, nr, out + i * ld);
+}
+
+struct matmul_job { const struct ops_cpu *c; const struct ops_matmul *a; uint32_t panel; };
+
+static void matmul_panel(const struct matmul_job *j, const struct ops_matmul_out *out, uint32_t r0, int worker)
+{
+    const struct ops_matmul *a = j->a;
+    const struct vec_table *vec = j->c->k.vec;
+    const uint32_t nr = out->w.n_rows - r0 < j->panel ? out->w.n_rows - r0 : j->panel;
+    const float *bias = out->bias.buf ? (const float *)ops_cpu_ptr(out->bias) + r0 : NULL;
+    float *y = (float *)ops_cpu_ptr(out->y) + r0;
+    if (!out->add) {
+        ops_cpu_product(j->c, &out->w, r0, nr, &a->x, NULL, a->n_tok, y, out->ld, worker);
+        for (uint32_t t = 0; bias && t < a->n_tok; t++)
+            vec->add(y + t * out->ld, bias, nr);
+        return;
+    }
+    float *tile = ops_cpu_tile(j->c, worker);
+    const uint32_t step = nr < 16 ? CPU_TILE / 16 : CPU_TILE / nr;
+    for (uint32_t t0 = 0; t0 < a->n_tok; t0 += step) {
+        const uint32_t n = a->n_tok - t0 < step ? a->n_tok - t0 : step;
+        int32_t idx[CPU_TILE / 16];
+        for (uint32_t t = 0; t < n; t++)
+            idx[t] = (int32_t)(t0 + t);
+        ops_cpu_product(j->c, &out->w, r0, nr, &a->x, idx, n, tile, nr, worker);
+        for (uint32_t t = 0; t < n; t++) {
+            if (bias)
+                vec->add(tile + (size_t)t * nr, bias, nr);
+            vec->add(y + (t0 + t) * out->ld, tile + (size_t)t * nr, nr);
+        }
+    }
+}
+
+static void matmul_task(void *arg, int i, int worker)
+{
+    const struct matmul_job *j = arg;
+    uint32_t at = (uint32_t)i;
+    for (uint32_t k = 0; k < j->a->n_outs; k++) {
+        const struct ops_matmul_out *out = &j->a->outs[k];
+        uint32_t n = (out->w.n_rows + j->panel - 1) / j->panel;
+        if (at < n) {
+            matmul_panel(j, out, at * j->panel, worker);
+            return;
+        }
+        at -= n;
+    }
+}
+
+void ops_cpu_matmul(struct ops *o, const struct ops_matmul *a)
+{
+    struct matmul_job j = {ops_cpu_of(o), a, 0};
+    uint64_t rows = 0;
+    for (uint32_t k = 0; k < a->n_outs; k++)
+        rows += a->outs[k].w.n_rows;
+    /* about eight tasks a thread, in panels of 16 to 128 rows */
+    uint64_t panel = rows / ((uint64_t)j.c->n_threads * 8) / 16 * 16;
+    j.panel = panel < 16 ? 16 : panel > 128 ? 128 : (uint32_t)panel;
+    int n = 0;
+    for (uint32_t k = 0; k < a->n_outs; k++)
+        n += (int)((a->outs[k].w.n_rows + j.panel - 1) / j.panel);
+    if (a->n_tok)
+        ops_cpu_run(j.c, matmul_task, &j, n);
+}
