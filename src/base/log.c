@@ -56,7 +56,7 @@ int log_parse_bytes(const char *s, uint64_t *out)
             return -1;
     if (*s == '.')
         for (s++; *s >= '0' && *s <= '9'; s++, n_digits++)
-            if (scale < 1000000000u) { /* further digits are below a byte of a GiB */
+            if (scale < 1000000000000000000u) { /* 18 digits; further ones are below a byte of an EiB */
                 frac = frac * 10 + (uint64_t)(*s - '0');
                 scale *= 10;
             }
