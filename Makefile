@@ -1,99 +1,244 @@
 # sluice: make demo, make test, make install.  See README.md and CONTRIBUTING.md.
 #
-#   make            the program build/sluice and the library
-#   make SAN=1      the same with AddressSanitizer and UBSan, into build-asan/
-#   make SAN=thread the same with ThreadSanitizer, into build-tsan/
+#   make                  the program build/sluice, libsluice.a and libsluice.so
+#   make demo             installs what is missing (Debian), builds, and lets the demo model write
+#   make test             the same, then every test that needs Debian packages only
+#   make check-references the tests against packages from PyPI, in a virtual environment
+#   make install          PREFIX (/usr/local) and DESTDIR are respected; make uninstall
+#   make asan, make tsan  the tests under AddressSanitizer and UBSan, and under ThreadSanitizer
+#   make arm64            a static arm64 build, in build-arm64/; make test-arm64 runs it under qemu
+#   make fuzz-short       each fuzzer for FUZZ_SECONDS (20)
+#   make deps, deps-dev, deps-arm64   what the above need
+#
+# Variables: CC, CFLAGS, LDFLAGS; SAN=1 (address, undefined) or SAN=thread; ARM64=1; FUZZ=1.
+# A change of flags rebuilds everything.
 #
 # The baseline build runs on any x86-64 or arm64.  Only files named after an
 # instruction set (*_avx2.c ...) get flags for it; they are reached at run time
 # where the CPU and the OS allow.
 
-CC      ?= cc
 PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
 DESTDIR ?=
+FUZZ_SECONDS ?= 20
+VERSION := $(shell awk '/define SLUICE_VERSION_(MAJOR|MINOR|PATCH)/ {printf "%s%s", d, $$3; d = "."}' include/sluice.h)
+SOVERSION := $(firstword $(subst ., ,$(VERSION)))
 
-ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+# ---- which build --------------------------------------------------------------------------------
+
+B := build
+PKG_CONFIG ?= pkg-config
+RUN_UNDER :=
 ifeq ($(SAN),1)
   B := build-asan
   SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 else ifeq ($(SAN),thread)
   B := build-tsan
   SANFLAGS := -fsanitize=thread -O1
-else
-  B ?= build
+else ifeq ($(FUZZ),1)
+  B := build-fuzz
+  CC := clang
+  SANFLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+              -fno-omit-frame-pointer -O1
+else ifeq ($(ARM64),1)
+  B := build-arm64
+  CC := aarch64-linux-gnu-gcc
+  PKG_CONFIG := PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig pkg-config --static
+  STATIC := -static
+  RUN_UNDER := qemu-aarch64-static
 endif
+ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 
-PKGS := liburing libpcre2-8
+# io_uring is optional; without it sluice reads with threads.
+PKGS := $(shell $(PKG_CONFIG) --exists liburing 2>/dev/null && echo liburing) libpcre2-8
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # -ffp-contract=off: the arithmetic is defined operation by operation (docs/ARCHITECTURE.md).
 BASE := -std=c17 -O3 -g $(WARN) -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisibility=hidden -fPIC \
-        -D_GNU_SOURCE -Iinclude -Isrc -pthread
+        -D_GNU_SOURCE -Iinclude -Isrc -pthread $(if $(filter liburing,$(PKGS)),-DHAVE_LIBURING) \
+        $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
 CFLAGS  ?=
-ifeq ($(shell pkg-config --exists liburing && echo yes),yes)
-  BASE += -DHAVE_LIBURING
-endif
-ALL_CFLAGS = $(BASE) $(ISA) $(SANFLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CFLAGS)
-LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -pthread
+LDFLAGS ?=
+ALL_CFLAGS = $(BASE) $(ISA) $(SANFLAGS) $(CFLAGS)
+LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null || echo -lpcre2-8) -lm -pthread
+LINK = $(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS)
+
+# ---- sources ------------------------------------------------------------------------------------
 
 LIB_DIRS := base format io kernels model text state stream blocks arch engine
 X86_ONLY := %_avx2.c %_avx512.c %_amx.c
 ARM_ONLY := %_neon.c
 SRC := $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))
 APP := $(wildcard src/app/*.c)
-ifeq ($(ARCH),x86_64)
-  SRC := $(filter-out $(ARM_ONLY),$(SRC))
-else
-  SRC := $(filter-out $(X86_ONLY),$(SRC))
-endif
+SRC := $(filter-out $(if $(filter x86_64,$(ARCH)),$(ARM_ONLY),$(X86_ONLY)),$(SRC))
 OBJ := $(SRC:%.c=$(B)/%.o)
 APP_OBJ := $(APP:%.c=$(B)/%.o)
+SO := $(B)/libsluice.so.$(VERSION)
+PROGRAM := $(if $(APP),$(B)/sluice)
 
-.PHONY: all clean
-all: $(B)/libsluice.a $(if $(APP),$(B)/sluice)
+.PHONY: all clean FORCE
+.DELETE_ON_ERROR:
+all: $(B)/libsluice.a $(if $(STATIC),,$(SO)) $(PROGRAM)
 
 $(B)/%_avx2.o:   ISA = -mavx2 -mfma -mf16c -mbmi2
 $(B)/%_avx512.o: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512
 $(B)/%_amx.o:    ISA = -mamx-tile -mamx-int8 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c -mbmi2
 
-$(B)/%.o: %.c
+# Two stamps, rewritten only when their content changes: the flags that every
+# object is made with, and the objects that the library is made of.
+$(B)/flags.stamp: STAMP = $(shell $(CC) --version 2>/dev/null | head -1) $(CC) $(BASE) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS)
+$(B)/objects.stamp: STAMP = $(OBJ) $(APP_OBJ)
+$(B)/flags.stamp $(B)/objects.stamp: FORCE
+	@mkdir -p $(@D); printf '%s\n' '$(STAMP)' | cmp -s - $@ || printf '%s\n' '$(STAMP)' > $@
+
+$(B)/%.o: %.c $(B)/flags.stamp
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/libsluice.a: $(OBJ)
+$(B)/libsluice.a: $(OBJ) $(B)/objects.stamp
 	@rm -f $@
-	ar rcs $@ $^
+	ar rcs $@ $(OBJ)
+
+# Only what sluice.h marks SLUICE_API is visible in it.
+$(SO): $(OBJ) $(B)/objects.stamp
+	$(LINK) -shared -Wl,-soname,libsluice.so.$(SOVERSION) -o $@ $(OBJ) $(LIBS)
+	@ln -sf $(@F) $(B)/libsluice.so.$(SOVERSION)
+	@ln -sf libsluice.so.$(SOVERSION) $(B)/libsluice.so
+
+# A program for another machine is put behind a script that starts the emulator,
+# so that every test can run it as if it were native.
+wrap = $(if $(RUN_UNDER),mv $@ $@.elf; printf '\#!/bin/sh\nexec $(RUN_UNDER) "$$0.elf" "$$@"\n' > $@; chmod +x $@)
 
 $(B)/sluice: $(APP_OBJ) $(B)/libsluice.a
-	$(CC) $(SANFLAGS) $(CFLAGS) -o $@ $^ $(LIBS)
+	$(LINK) $(STATIC) -o $@ $(APP_OBJ) $(B)/libsluice.a $(LIBS)
+	@$(wrap)
 
-# Unit tests: tests/unit/NAME.c is one cmocka program.
+# ---- tests --------------------------------------------------------------------------------------
+#
+# tests/unit/NAME.c is one cmocka program.  Another folder tests/DIR with a DIR.c is one program of all
+# its .c files; without one, each of its .c files is a program.  tests/common/*.c is linked into all.
+# An executable tests/DIR/run_*.sh is a test and gets B; a program of a folder
+# without such a script is run as it is.  Exit 77 says: cannot run here.
+
+TEST_CFLAGS = $(ALL_CFLAGS) -Itests
+COMMON_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/common/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*.c))
-$(B)/tests/unit/%: tests/unit/%.c $(B)/libsluice.a
+TEST_DIRS := $(filter-out unit common fuzz,$(patsubst tests/%/,%,$(sort $(dir $(wildcard tests/*/*.c)))))
+TEST_PROGS :=
+
+$(B)/tests/%.o: tests/%.c $(B)/flags.stamp
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libsluice.a -lcmocka $(LIBS)
-.PHONY: unit
+	$(CC) $(TEST_CFLAGS) -MMD -MP -c -o $@ $<
+
+# cmocka comes as a shared library only.
+$(UNIT): %: %.o $(COMMON_OBJ) $(B)/libsluice.a
+	$(LINK) -o $@ $(filter %.o %.a,$^) -lcmocka $(LIBS)
+	@$(wrap)
+
+define test_program # program, its objects
+TEST_PROGS += $(1)
+$(1): $(2) $$(COMMON_OBJ) $$(B)/libsluice.a
+	$$(LINK) $$(STATIC) -o $$@ $$(filter %.o %.a,$$^) $$(LIBS)
+	@$$(wrap)
+endef
+objects_of = $(patsubst %.c,$(B)/%.o,$(1))
+$(foreach d,$(TEST_DIRS),$(if $(wildcard tests/$(d)/$(d).c),\
+  $(eval $(call test_program,$(B)/tests/$(d)/$(d),$(call objects_of,$(wildcard tests/$(d)/*.c)))),\
+  $(foreach c,$(wildcard tests/$(d)/*.c),$(eval $(call test_program,$(B)/$(c:.c=),$(call objects_of,$(c)))))))
+
+.PHONY: tests unit test test-built check-references
+tests: all $(UNIT) $(TEST_PROGS)
+
 unit: $(UNIT)
-	@set -e; for t in $(UNIT); do echo "== $$t"; $$t; done
+	@B=$(B) tests/run.sh $(UNIT)
 
-# Models against their references: tests/golden/run_golden.sh runs it on each.
-$(B)/tests/golden/%: tests/golden/%.c $(B)/libsluice.a
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libsluice.a $(LIBS)
-
-# Programs that the reference scripts drive.
-$(B)/tests/references/%: tests/references/%.c $(B)/libsluice.a
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libsluice.a $(LIBS)
-
-# check_kernels: every micro-kernel against the reference; tests/check_kernels/run_check_kernels.sh runs it.
-CHECK_KERNELS := $(B)/tests/check_kernels/check_kernels
-$(CHECK_KERNELS): $(wildcard tests/check_kernels/*.c) $(B)/libsluice.a
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 .PHONY: check_kernels
-check_kernels: $(CHECK_KERNELS)
+check_kernels: $(B)/tests/check_kernels/check_kernels
+
+test-built: tests
+	@B=$(B) tests/run.sh
+
+# Packages may appear during `deps`, so the rest runs in a new make that sees them.
+test: deps
+	@$(MAKE) --no-print-directory test-built
+
+check-references: deps
+	@$(MAKE) --no-print-directory tests
+	@B=$(B) tests/references/run.sh
+
+.PHONY: demo asan tsan arm64 test-arm64 fuzz fuzz-short
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@B=$(B) demo/run.sh
+
+asan:
+	@$(MAKE) --no-print-directory SAN=1 test-built
+tsan:
+	@$(MAKE) --no-print-directory SAN=thread test-built
+arm64:
+	@$(MAKE) --no-print-directory ARM64=1 all
+test-arm64:
+	@$(MAKE) --no-print-directory ARM64=1 test-built
+
+# tests/fuzz/NAME.c defines LLVMFuzzerTestOneInput; tests/fuzz/corpus/NAME/ is what it starts from.
+ifeq ($(FUZZ),1)
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
+$(FUZZERS): %: %.o $(COMMON_OBJ) $(B)/libsluice.a
+	$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o %.a,$^) $(LIBS)
+fuzzers: $(FUZZERS)
+endif
+fuzz:
+	@$(MAKE) --no-print-directory FUZZ=1 fuzzers
+fuzz-short: fuzz
+	@B=build-fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
+
+# ---- packages, installation -----------------------------------------------------------------------
+
+.PHONY: deps deps-dev deps-arm64 install uninstall
+deps:
+	@tools/install_deps.sh build
+deps-dev:
+	@tools/install_deps.sh build dev
+deps-arm64:
+	@tools/install_deps.sh build arm64
+
+MAN := $(wildcard man/*.1)
+define PC
+prefix=$(PREFIX)
+libdir=$(LIBDIR)
+includedir=$${prefix}/include
+
+Name: sluice
+Description: Runs Mixture-of-Experts language models that are larger than memory
+Version: $(VERSION)
+Libs: -L$${libdir} -lsluice
+Libs.private: -lm -pthread
+Requires.private: $(PKGS)
+Cflags: -I$${includedir}
+endef
+export PC
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig \
+	    $(DESTDIR)$(PREFIX)/share/man/man1
+	$(if $(PROGRAM),install -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/)
+	install -m 644 include/sluice.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 $(B)/libsluice.a $(DESTDIR)$(LIBDIR)/
+	install -m 755 $(SO) $(DESTDIR)$(LIBDIR)/
+	ln -sf libsluice.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libsluice.so.$(SOVERSION)
+	ln -sf libsluice.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libsluice.so
+	printf '%s\n' "$$PC" > $(DESTDIR)$(LIBDIR)/pkgconfig/sluice.pc
+	$(if $(MAN),install -m 644 $(MAN) $(DESTDIR)$(PREFIX)/share/man/man1/)
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/sluice $(DESTDIR)$(PREFIX)/include/sluice.h \
+	    $(DESTDIR)$(LIBDIR)/libsluice.a $(DESTDIR)$(LIBDIR)/libsluice.so \
+	    $(DESTDIR)$(LIBDIR)/libsluice.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libsluice.so.$(VERSION) \
+	    $(DESTDIR)$(LIBDIR)/pkgconfig/sluice.pc \
+	    $(foreach m,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man1/$(notdir $(m)))
 
 clean:
-	rm -rf build build-asan build-tsan
+	rm -rf build build-asan build-tsan build-fuzz build-arm64
 
--include $(OBJ:.o=.d) $(APP_OBJ:.o=.d) $(UNIT:=.d)
+DEPS := $(OBJ:.o=.d) $(APP_OBJ:.o=.d) $(shell find $(B)/tests -name '*.d' 2>/dev/null)
+-include $(DEPS)

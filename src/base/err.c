@@ -27,7 +27,11 @@ int err_prefix(struct sluice_error *err, int code, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof err->msg)
-        snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", old);
+    if (n >= 0 && (size_t)n < sizeof err->msg - 3) {
+        size_t room = sizeof err->msg - (size_t)n - 3, len = strnlen(old, room);
+        memcpy(err->msg + n, ": ", 2);
+        memcpy(err->msg + n + 2, old, len); /* what does not fit is cut */
+        err->msg[(size_t)n + 2 + len] = 0;
+    }
     return err->code ? err->code : code;
 }

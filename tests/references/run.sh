@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs every run_*.py and run_*.sh of this folder in a virtual environment with the
+# packages of requirements.txt; the last line is "N passed, N failed".
+#
+# VENV names another environment that already has them.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export B=${B:-build}
+req=tests/references/requirements.txt
+if [ -z "${VENV:-}" ]; then
+    VENV=$B/venv
+    if ! cmp -s $req "$VENV/requirements.done"; then
+        if ! { python3 -m venv "$VENV"; } >/dev/null 2>&1; then
+            tools/install_deps.sh build dev
+            python3 -m venv "$VENV"
+        fi
+        echo "installing $req into $VENV"
+        "$VENV/bin/pip" install --quiet --disable-pip-version-check -r $req
+        cp $req "$VENV/requirements.done"
+    fi
+fi
+VENV=$(cd "$VENV" && pwd)
+export VENV PATH=$VENV/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$PWD/tests/references
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+shopt -s nullglob
+tests=(tests/references/run_*.py tests/references/run_*.sh)
+TEST_TIMEOUT=${TEST_TIMEOUT:-1800} tests/run.sh "${tests[@]}"
