@@ -3,7 +3,7 @@
 # Every family's tiny model, and the demo model, against their references.  See golden.c.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-golden=${1:-build}/tests/golden/golden
+golden=${1:-${B:-build}}/tests/golden/golden
 failed=0
 for dir in tests/golden/data/*/; do
     dir=${dir%/}
