@@ -37,11 +37,15 @@ uint64_t weight_store_slab_bytes(const struct units *u, uint32_t slab, const str
 /* The smallest ring that works: the two largest unpinned slabs. */
 uint64_t weight_store_ring_min(const struct units *u, const uint8_t *pinned, const struct io_align *a);
 
+/* The store's own tables and bounce buffer. */
+uint64_t weight_store_fixed_bytes(const struct units *u, uint32_t n_slots_all);
+
 int weight_store_create(const struct weight_store_params *p, struct weight_store **out,
                         struct sluice_error *err) SLUICE_MUST_CHECK;
 void weight_store_free(struct weight_store *ws); /* waits for reads in flight */
 
-/* Reads all pinned slabs, deep queue. */
+/* Reads all pinned slabs, deep queue.  Pinned slabs that touch in the file touch in memory too, so that a wholly
+ * pinned matrix lies there in one piece. */
 int weight_store_load_pinned(struct weight_store *ws, void (*progress)(void *user, uint64_t done, uint64_t total),
                              void *user, struct sluice_error *err) SLUICE_MUST_CHECK;
 
@@ -91,7 +95,8 @@ void weight_store_release(struct weight_store *ws, const struct weight_view *v);
 /* Gives a ticket up before its end; reads in flight finish into the cache. */
 void weight_store_abandon(struct weight_store *ws, struct weight_ticket *t);
 
-/* Views a caller may hold at once while it blocks for another: slots of the layer's class - 1, at least 1. */
+/* Views a caller may gather before it computes: slots of the layer's class - 1, at least 1.  (With a single slot
+ * it must not block for a second view while it holds one: next fails then.) */
 uint32_t weight_store_spare(const struct weight_store *ws, uint32_t il);
 
 /* Advice: these experts of layer il are likely soon, most likely first.  Waits in user space; at most two
