@@ -1,5 +1,6 @@
 /* kern: fills the table of micro-kernels for a level.  See kern.h. */
 #include "kernels/kern.h"
+#include "kernels/vec.h"
 
 #include <string.h>
 
@@ -7,6 +8,7 @@ void kern_init(struct kern *k, enum cpu_level level)
 {
     memset(k, 0, sizeof *k);
     k->level = level;
+    k->vec = vec_table_for(level);
     kern_init_ref(k);
 #if defined(__x86_64__)
     if (level == CPU_AVX2 || level == CPU_AVX512 || level == CPU_AMX)

@@ -305,7 +305,6 @@ int ops_cpu_create(const struct ops_cpu_params *p, struct ops **out, struct slui
         },
     };
     kern_init(&c->k, p->level);
-    c->k.vec = vec_table_for(p->level);
     c->scratch = mem_map(s.stride * (size_t)c->n_threads, false);
     c->partial = mem_map(s.partial, false);
     if (!c->scratch || !c->partial) {

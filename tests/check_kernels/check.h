@@ -26,6 +26,8 @@ void check_quant(struct check *c);
 void bench_quant(struct check *c);
 void check_plain(struct check *c);
 void bench_plain(struct check *c);
+void check_vec(struct check *c);
+void bench_vec(struct check *c);
 
 /* True if the name is wanted (--only). */
 bool check_wanted(const struct check *c, const char *name);

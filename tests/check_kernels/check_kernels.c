@@ -240,6 +240,7 @@ int main(int argc, char **argv)
         int run = c.n_run, failed = c.n_failed;
         (bench ? bench_quant : check_quant)(&c);
         (bench ? bench_plain : check_plain)(&c);
+        (bench ? bench_vec : check_vec)(&c);
         if (!bench)
             printf("%s: %d cases, %d failed\n", cpu_level_name(level), c.n_run - run, c.n_failed - failed);
     }
