@@ -1,4 +1,4 @@
-/* kern_avx512: nothing yet. */
-#include "kernels/kern.h"
+/* kern_avx512: what AVX-512 overlays; see kern.h. */
+#include "kernels/q_avx512.h"
 
-void kern_init_avx512(struct kern *k) { (void)k; }
+void kern_init_avx512(struct kern *k) { q_avx512_init(k); }

@@ -60,7 +60,8 @@ void *check_alloc(size_t n);
 ptrdiff_t check_diff(const float *a, const float *b, size_t n);
 double check_now(void);
 
-/* Runs fn(arg, i) for i < n_threads at once and returns the seconds of the slowest. */
+/* Runs fn(arg, i) for i < n_threads at once and returns the slowest one's seconds of CPU time: what it
+ * would take on a machine with nothing else to do. */
 double check_threads(int n_threads, void (*fn)(void *arg, int i), void *arg);
 
 #endif

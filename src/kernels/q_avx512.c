@@ -1,0 +1,420 @@
+/* q_avx512: q8 products of every quantised type with AVX-512 VNNI: few tokens, and the unpacking of panels for
+ * many.  See q_avx512.h. */
+#include "kernels/q_avx512.h"
+
+#include "kernels/kern_types.h"
+
+enum { MANY_TOKENS = 8 }; /* from here on unpacking a panel pays */
+
+/* Asks for what lies one panel ahead: at every place the same distance, so each line once. */
+QDEC_INLINE void q512_prefetch(const uint8_t *p, size_t ahead, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64)
+        _mm_prefetch((const char *)p + ahead + i, _MM_HINT_T0);
+}
+
+/* ---- blocks of 256 ---- */
+
+struct q512_block { __m512i q[4]; __m256i scale, min; uint16_t d, m; };
+
+QDEC_INLINE void q512_unpack(uint32_t type, const uint8_t *s, struct q512_block *o)
+{
+    struct qdec_block b;
+    qdec_256(type, s, &b);
+    QDEC_UNROLL
+    for (int i = 0; i < 4; i++)
+        o->q[i] = _mm512_inserti64x4(_mm512_castsi256_si512(b.q[2 * i]), b.q[2 * i + 1], 1);
+    o->scale = b.scale;
+    o->min = b.min;
+    o->d = b.d;
+    o->m = b.m;
+}
+
+/* 16 partial sums of sum_g scale_g sum_i q_i x_i.  x: 256 bytes, sum16: their sums. */
+QDEC_INLINE __m512i q512_dot(uint32_t type, const struct q512_block *b, const int8_t *x, __m256i sum16)
+{
+    const int bias = qdec_bias(type);
+    __m512i acc = _mm512_setzero_si512(), wide_scale = _mm512_cvtepi16_epi32(b->scale);
+    const __m512i first = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    const __m512i scales = _mm512_castsi256_si512(b->scale);
+    QDEC_UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m512i xi = _mm512_loadu_si512(x + 64 * i);
+        __m512i index = _mm512_add_epi32(first, _mm512_set1_epi32(4 * i)); /* groups 4i .. 4i+3 */
+        if (qdec_group(type) == 256) {
+            acc = _mm512_dpbusd_epi32(acc, b->q[i], xi);
+        } else if (qdec_wide(type)) {
+            __m512i s = _mm512_permutexvar_epi32(index, wide_scale);
+            acc = _mm512_add_epi32(acc, _mm512_mullo_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), b->q[i], xi), s));
+        } else {
+            __m512i s = _mm512_permutexvar_epi16(_mm512_or_si512(index, _mm512_slli_epi32(index, 16)), scales);
+            acc = _mm512_dpwssd_epi32(acc, _mm512_maddubs_epi16(b->q[i], xi), s);
+        }
+    }
+    if (bias) {
+        __m256i off = _mm256_mullo_epi16(b->scale, _mm256_set1_epi16((short)-bias));
+        acc = _mm512_dpwssd_epi32(acc, _mm512_zextsi256_si512(off), _mm512_zextsi256_si512(sum16));
+    }
+    return acc;
+}
+
+/* part[16] to sums of 16 rows. */
+QDEC_INLINE __m512i q512_tree(const __m512i *part)
+{
+    __m512i a = q512_fold4(part), b = q512_fold4(part + 4), c = q512_fold4(part + 8), d = q512_fold4(part + 12);
+    return q512_fold_lanes(q512_fold_lanes(a, b), q512_fold_lanes(c, d));
+}
+/* The same of half registers, in memory side by side: (row 0, row 1), (row 2, row 3) ... */
+QDEC_INLINE __m512i q512_tree_half(const __m512i *p)
+{
+    __m512i a = q512_fold4(p), b = q512_fold4(p + 4);               /* lanes (even | odd) of p0..p3; of p4..p7 */
+    __m512i v = q512_fold_lanes(a, b);                              /* rows 0 2 4 6, 1 3 5 7, 8 10 12 14, 9 11 13 15 */
+    const __m512i order = _mm512_set_epi32(15, 11, 14, 10, 13, 9, 12, 8, 7, 3, 6, 2, 5, 1, 4, 0);
+    return _mm512_permutexvar_epi32(order, v);
+}
+
+struct q512_args {
+    const uint8_t *w;
+    size_t row_bytes;
+    uint32_t n_rows, n;
+    const struct kern_acts *x;
+    const int32_t *idx;
+    uint32_t n_tok;
+    float *out;
+    size_t ld_out;
+    void *scratch;
+};
+
+/* Tokens t0 .. t0 + T - 1, all rows. */
+QDEC_INLINE void q512_few_256(uint32_t type, const struct q512_args *a, uint32_t t0, const int T)
+{
+    const uint32_t bytes = qdec_bytes(type);
+    const int8_t *q[4];
+    const float *d[4];
+    const int16_t *sum[4];
+    for (int t = 0; t < T; t++) {
+        size_t row = a->idx ? (size_t)a->idx[t0 + (uint32_t)t] : t0 + (uint32_t)t;
+        q[t] = a->x->q + row * a->n;
+        d[t] = a->x->d + row * (a->n / 256);
+        sum[t] = a->x->sum16 + row * (a->n / 16);
+    }
+    __m512i part[4][16];
+    __m256i min_part[4][16] __attribute__((aligned(64)));
+    uint16_t d_raw[16] __attribute__((aligned(32))) = {0}, m_raw[16] __attribute__((aligned(32))) = {0};
+    for (int t = 0; t < T; t++)
+        for (int r = 0; r < 16; r++) {
+            part[t][r] = _mm512_setzero_si512();
+            min_part[t][r] = _mm256_setzero_si256();
+        }
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
+        uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
+        const uint8_t *w = a->w + r0 * a->row_bytes;
+        __m512 acc[4];
+        for (int t = 0; t < T; t++)
+            acc[t] = _mm512_setzero_ps();
+        for (uint32_t b = 0; b < a->n / 256; b++) {
+            for (uint32_t r = 0; r < nr; r++) {
+                const uint8_t *s = w + r * a->row_bytes + b * bytes;
+                struct q512_block blk;
+                q512_prefetch(s, 16 * a->row_bytes, bytes);
+                q512_unpack(type, s, &blk);
+                d_raw[r] = blk.d;
+                m_raw[r] = blk.m;
+                QDEC_UNROLL
+                for (int t = 0; t < T; t++) {
+                    __m256i sum16 = _mm256_loadu_si256((const __m256i *)(sum[t] + 16 * b));
+                    part[t][r] = q512_dot(type, &blk, q[t] + 256 * b, sum16);
+                    if (qdec_has_min(type))
+                        min_part[t][r] = _mm256_madd_epi16(blk.min, sum16);
+                }
+            }
+            __m512 dw = q512_d(type, d_raw), mw = q512_m(type, m_raw);
+            QDEC_UNROLL
+            for (int t = 0; t < T; t++) {
+                __m512 dx = _mm512_set1_ps(d[t][b]);
+                acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(dw, dx), _mm512_cvtepi32_ps(q512_tree(part[t])), acc[t]);
+                if (qdec_has_min(type))
+                    acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(mw, dx),
+                                             _mm512_cvtepi32_ps(q512_tree_half((const __m512i *)min_part[t])), acc[t]);
+            }
+        }
+        for (int t = 0; t < T; t++)
+            _mm512_mask_storeu_ps(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1), acc[t]);
+    }
+}
+
+/* ---- blocks of 32 and of 16 ---- */
+
+/* Up to 64 bytes of activations: the first half alone where the row ends there. */
+QDEC_INLINE __m512i q512_load_x(const int8_t *x, bool whole)
+{
+    return _mm512_maskz_loadu_epi8(whole ? ~(__mmask64)0 : (__mmask64)0xffffffff, x);
+}
+
+/* Weights of product blocks of 32, number b and b + 1 of a row (the second all zero where it has none). */
+QDEC_INLINE __m512i q512_unpack_32(uint32_t type, const uint8_t *row, uint32_t b, bool whole, uint16_t d[4],
+                                   uint16_t m[2])
+{
+    const uint32_t per = qdec_elems(type) / 32, bytes = qdec_bytes(type);
+    const uint8_t *s0 = row + b / per * bytes, *s1 = row + (b + 1) / per * bytes;
+    __m256i lo, hi = _mm256_setzero_si256();
+    if (type == DTYPE_NVFP4) { /* a pair of product blocks to each half; blocks of 64: always whole */
+        lo = qdec_32(type, s0, 0);
+        hi = qdec_32(type, s0, 2);
+        for (uint32_t j = 0; j < 4; j++)
+            d[j] = s0[j];
+        return _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
+    }
+    lo = qdec_32(type, s0, b % per);
+    d[0] = qdec_32_d(type, s0, b % per);
+    if (qdec_has_min(type))
+        m[0] = qdec_u16(s0 + 2);
+    if (whole) {
+        hi = qdec_32(type, s1, (b + 1) % per);
+        d[1] = qdec_32_d(type, s1, (b + 1) % per);
+        if (qdec_has_min(type))
+            m[1] = qdec_u16(s1 + 2);
+    }
+    return _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
+}
+
+/* part[16] of 64 weights each to the sums of 16 rows for each product block: 2 of 32 or 4 of 16. */
+QDEC_INLINE void q512_tree_32(uint32_t type, const __m512i *part, __m512i sum[4])
+{
+    __m512i a = q512_fold4(part), b = q512_fold4(part + 4), c = q512_fold4(part + 8), d = q512_fold4(part + 12);
+    if (type == DTYPE_NVFP4) { /* lane k of a, b, c, d belongs to block k */
+        __m512i ab0 = _mm512_shuffle_i32x4(a, b, 0x44), ab2 = _mm512_shuffle_i32x4(a, b, 0xee);
+        __m512i cd0 = _mm512_shuffle_i32x4(c, d, 0x44), cd2 = _mm512_shuffle_i32x4(c, d, 0xee);
+        sum[0] = _mm512_shuffle_i32x4(ab0, cd0, 0x88);
+        sum[1] = _mm512_shuffle_i32x4(ab0, cd0, 0xdd);
+        sum[2] = _mm512_shuffle_i32x4(ab2, cd2, 0x88);
+        sum[3] = _mm512_shuffle_i32x4(ab2, cd2, 0xdd);
+    } else {
+        __m512i ab = q512_fold_lanes(a, b), cd = q512_fold_lanes(c, d);
+        sum[0] = _mm512_shuffle_i32x4(ab, cd, 0x88);
+        sum[1] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
+    }
+}
+
+/* Product blocks in 64 weights. */
+QDEC_INLINE int q512_per_64(uint32_t type) { return type == DTYPE_NVFP4 ? 4 : 2; }
+
+QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t t0, const int T)
+{
+    const int per = q512_per_64(type), bias = qdec_bias(type);
+    const uint32_t n32 = a->n / 32;
+    const int8_t *q[4];
+    const float *d[4];
+    const int16_t *sum[4];
+    for (int t = 0; t < T; t++) {
+        size_t row = a->idx ? (size_t)a->idx[t0 + (uint32_t)t] : t0 + (uint32_t)t;
+        q[t] = a->x->q + row * a->n;
+        d[t] = a->x->d + row * n32;
+        sum[t] = a->x->sum16 + row * (a->n / 16);
+    }
+    __m512i part[4][16];
+    uint16_t d_raw[4][16] __attribute__((aligned(32))) = {{0}}, m_raw[2][16] __attribute__((aligned(32))) = {{0}};
+    for (int t = 0; t < T; t++)
+        for (int r = 0; r < 16; r++)
+            part[t][r] = _mm512_setzero_si512();
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
+        uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
+        const uint8_t *w = a->w + r0 * a->row_bytes;
+        __m512 acc[4];
+        for (int t = 0; t < T; t++)
+            acc[t] = _mm512_setzero_ps();
+        for (uint32_t b = 0; b < n32; b += 2) {
+            const bool whole = b + 1 < n32;
+            for (uint32_t r = 0; r < nr; r++) {
+                const uint8_t *row = w + r * a->row_bytes;
+                uint16_t dr[4], mr[2];
+                q512_prefetch(row + (size_t)b * 32 * qdec_bytes(type) / qdec_elems(type), 16 * a->row_bytes, 1);
+                __m512i v = q512_unpack_32(type, row, b, whole, dr, mr);
+                for (int j = 0; j < (whole ? per : per / 2); j++) {
+                    d_raw[j][r] = dr[j];
+                    if (qdec_has_min(type))
+                        m_raw[j][r] = mr[j];
+                }
+                QDEC_UNROLL
+                for (int t = 0; t < T; t++)
+                    part[t][r] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v, q512_load_x(q[t] + 32 * b, whole));
+            }
+            QDEC_UNROLL
+            for (int t = 0; t < T; t++) {
+                __m512i s[4];
+                q512_tree_32(type, part[t], s);
+                for (int j = 0; j < (whole ? per : per / 2); j++) {
+                    const int16_t *s16 = sum[t] + 2 * b + (per == 4 ? j : 2 * j);
+                    int all = per == 4 ? s16[0] : s16[0] + s16[1];
+                    __m512 dx = _mm512_set1_ps(d[t][b + (uint32_t)(per == 4 ? j / 2 : j)]);
+                    if (bias)
+                        s[j] = _mm512_sub_epi32(s[j], _mm512_set1_epi32(bias * all));
+                    acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(q512_d(type, d_raw[j]), dx), _mm512_cvtepi32_ps(s[j]), acc[t]);
+                    if (qdec_has_min(type))
+                        acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(q512_m(type, m_raw[j]), dx),
+                                                 _mm512_set1_ps((float)all), acc[t]);
+                }
+            }
+        }
+        for (int t = 0; t < T; t++)
+            _mm512_mask_storeu_ps(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1), acc[t]);
+    }
+}
+
+/* ---- panels for many tokens ---- */
+
+/* v[16] of 64 bytes, a row each, to 16 registers of one quartet of 16 rows each. */
+QDEC_INLINE void q512_store_quartets(const __m512i *v, uint8_t *dst)
+{
+    __m512i t[16];
+    QDEC_UNROLL
+    for (int i = 0; i < 4; i++) { /* 4x4 within 128-bit lanes */
+        const __m512i *p = v + 4 * i;
+        __m512i a = _mm512_unpacklo_epi32(p[0], p[1]), b = _mm512_unpackhi_epi32(p[0], p[1]);
+        __m512i c = _mm512_unpacklo_epi32(p[2], p[3]), d = _mm512_unpackhi_epi32(p[2], p[3]);
+        t[4 * i] = _mm512_unpacklo_epi64(a, c);
+        t[4 * i + 1] = _mm512_unpackhi_epi64(a, c);
+        t[4 * i + 2] = _mm512_unpacklo_epi64(b, d);
+        t[4 * i + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+    QDEC_UNROLL
+    for (int j = 0; j < 4; j++) { /* lane k of t[4i + j]: quartet 4k + j of rows 4i .. 4i+3 */
+        __m512i ab0 = _mm512_shuffle_i32x4(t[j], t[4 + j], 0x44), ab2 = _mm512_shuffle_i32x4(t[j], t[4 + j], 0xee);
+        __m512i cd0 = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0x44), cd2 = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0xee);
+        _mm512_store_si512(dst + 64 * j, _mm512_shuffle_i32x4(ab0, cd0, 0x88));
+        _mm512_store_si512(dst + 64 * (4 + j), _mm512_shuffle_i32x4(ab0, cd0, 0xdd));
+        _mm512_store_si512(dst + 64 * (8 + j), _mm512_shuffle_i32x4(ab2, cd2, 0x88));
+        _mm512_store_si512(dst + 64 * (12 + j), _mm512_shuffle_i32x4(ab2, cd2, 0xdd));
+    }
+}
+
+QDEC_INLINE void q512_pack_256(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr, uint32_t n, uint8_t *dst)
+{
+    static const int8_t ones[256] = {[0 ... 255] = 1};
+    const uint32_t bytes = qdec_bytes(type);
+    const __m512i bias = _mm512_set1_epi8((char)qdec_bias(type));
+    for (uint32_t b = 0; b < n / 256; b++, dst += QP_BYTES) {
+        __m512i q[4][16], part[16];
+        uint16_t d_raw[16] __attribute__((aligned(32))), m_raw[16] __attribute__((aligned(32)));
+        int16_t *scale = (int16_t *)(dst + QP_SCALE), *min = (int16_t *)(dst + QP_MIN);
+        for (uint32_t r = 0; r < 16; r++) { /* rows that are not there are the last one again */
+            const uint8_t *s = w + (r < nr ? r : nr - 1) * row_bytes + b * bytes;
+            struct q512_block blk;
+            int16_t sc[16], mn[16];
+            q512_prefetch(s, 16 * row_bytes, bytes);
+            q512_unpack(type, s, &blk);
+            for (int i = 0; i < 4; i++)
+                q[i][r] = _mm512_sub_epi8(blk.q[i], bias);
+            part[r] = q512_dot(type, &blk, ones, _mm256_set1_epi16(16));
+            d_raw[r] = blk.d;
+            m_raw[r] = blk.m;
+            _mm256_storeu_si256((__m256i *)sc, blk.scale);
+            _mm256_storeu_si256((__m256i *)mn, blk.min);
+            for (int g = 0; g < 16 && qdec_group(type) != 256; g += qdec_group(type) / 16)
+                scale[16 * g + (int)r] = sc[g];
+            for (int g = 0; g < 16 && qdec_has_min(type); g++)
+                min[32 * (g / 2) + 2 * (int)r + g % 2] = mn[g];
+        }
+        for (int i = 0; i < 4; i++)
+            q512_store_quartets(q[i], dst + 1024 * i);
+        _mm512_store_si512(dst + QP_CORR, _mm512_slli_epi32(q512_tree(part), 7));
+        _mm512_store_ps(dst + QP_D, q512_d(type, d_raw));
+        _mm512_store_ps(dst + QP_M, q512_m(type, m_raw));
+    }
+}
+
+QDEC_INLINE void q512_pack_32(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr, uint32_t n, uint8_t *dst)
+{
+    const int per = q512_per_64(type), bias = qdec_bias(type);
+    const uint32_t n32 = n / 32;
+    for (uint32_t b = 0; b < n32; b += 2) {
+        __m512i q[16], part[16], s[4];
+        uint16_t d_raw[4][16] __attribute__((aligned(32))) = {{0}}, m_raw[2][16] __attribute__((aligned(32))) = {{0}};
+        const bool whole = b + 1 < n32;
+        uint8_t *chunk = dst + b / 8 * (per == 4 ? QP16_BYTES : QP32_BYTES);
+        int u = (int)(b / 2 % 4);
+        for (uint32_t r = 0; r < 16; r++) {
+            const uint8_t *row = w + (r < nr ? r : nr - 1) * row_bytes;
+            uint16_t dr[4] = {0}, mr[2] = {0};
+            q512_prefetch(row + (size_t)b * 32 * qdec_bytes(type) / qdec_elems(type), 16 * row_bytes, 1);
+            __m512i v = q512_unpack_32(type, row, b, whole, dr, mr);
+            for (int j = 0; j < per; j++)
+                d_raw[j][r] = dr[j];
+            for (int j = 0; j < 2; j++)
+                m_raw[j][r] = mr[j];
+            part[r] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v, _mm512_set1_epi8(1));
+            q[r] = _mm512_sub_epi8(v, _mm512_set1_epi8((char)bias));
+        }
+        q512_store_quartets(q, chunk + 1024 * u);
+        q512_tree_32(type, part, s);
+        for (int j = 0; j < per; j++) {
+            int k = per * u + j, sum_bias = bias * (per == 4 ? 16 : 32);
+            __m512i corr = _mm512_slli_epi32(_mm512_sub_epi32(s[j], _mm512_set1_epi32(sum_bias)), 7);
+            _mm512_store_si512(chunk + (per == 4 ? QP16_CORR : QP32_CORR) + 64 * k, corr);
+            _mm512_store_ps(chunk + (per == 4 ? QP16_D : QP32_D) + 64 * k, q512_d(type, d_raw[j]));
+            if (per == 2)
+                _mm512_store_ps(chunk + QP32_M + 64 * k, q512_m(type, m_raw[j]));
+        }
+    }
+}
+
+QDEC_INLINE void q512_many(uint32_t type, const struct q512_args *a)
+{
+    const bool big = qdec_is_256(type);
+    const int kind = big ? qdec_group(type) : type == DTYPE_NVFP4 ? -16 : -32;
+    size_t panel_bytes = (size_t)((a->n + 255) / 256) * (big ? QP_BYTES : kind == -16 ? QP16_BYTES : QP32_BYTES);
+    qpanel_fn *fn = qpanel_avx512_get(kind, qdec_has_min(type));
+    struct qpanel p = {.panel = a->scratch, .n = a->n, .x = a->x, .idx = a->idx, .n_tok = a->n_tok,
+                       .ld_out = a->ld_out, .xt = (uint8_t *)a->scratch + panel_bytes};
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
+        const uint8_t *w = a->w + r0 * a->row_bytes;
+        p.n_rows = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
+        p.out = a->out + r0;
+        if (big)
+            q512_pack_256(type, w, a->row_bytes, p.n_rows, a->n, a->scratch);
+        else
+            q512_pack_32(type, w, a->row_bytes, p.n_rows, a->n, a->scratch);
+        fn(&p);
+    }
+}
+
+/* ---- the table ---- */
+
+QDEC_INLINE void q512_matmul(uint32_t type, const struct q512_args *a)
+{
+    if (a->n_tok >= MANY_TOKENS) {
+        q512_many(type, a);
+        return;
+    }
+    for (uint32_t t = 0; t < a->n_tok;) {
+        uint32_t left = a->n_tok - t;
+        if (qdec_is_256(type)) {
+            if (left >= 4) q512_few_256(type, a, t, 4);
+            else if (left >= 2) q512_few_256(type, a, t, 2);
+            else q512_few_256(type, a, t, 1);
+        } else {
+            if (left >= 4) q512_few_32(type, a, t, 4);
+            else if (left >= 2) q512_few_32(type, a, t, 2);
+            else q512_few_32(type, a, t, 1);
+        }
+        t += left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    }
+}
+
+#define DEFINE(T)                                                                                            \
+    static void q512_matmul_##T(const void *w, size_t row_bytes, uint32_t n_rows, uint32_t n,                \
+                                const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out,   \
+                                size_t ld_out, void *scratch)                                                \
+    {                                                                                                        \
+        struct q512_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                 \
+        q512_matmul(DTYPE_##T, &a);                                                                          \
+    }
+KERN_QUANT_TYPES(DEFINE)
+#undef DEFINE
+
+void q_avx512_init(struct kern *k)
+{
+#define SET(T) k->matmul_q8[DTYPE_##T] = q512_matmul_##T;
+    KERN_QUANT_TYPES(SET)
+#undef SET
+}
