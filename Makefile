@@ -240,7 +240,7 @@ uninstall:
 	    $(foreach m,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man1/$(notdir $(m)))
 
 clean:
-	rm -rf build build-asan build-tsan build-fuzz build-arm64
+	rm -rf build build-asan build-tsan build-fuzz build-arm64 build-clang
 
 DEPS := $(OBJ:.o=.d) $(APP_OBJ:.o=.d) $(shell find $(B)/tests -name '*.d' 2>/dev/null)
 -include $(DEPS)

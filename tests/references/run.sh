@@ -2,7 +2,8 @@
 # Runs every run_*.py and run_*.sh of this folder in a virtual environment with the
 # packages of requirements.txt; the last line is "N passed, N failed".
 #
-# VENV names another environment that already has them.
+# VENV names another environment that already has them.  Tests get B, REFS (see
+# fetch.sh) and the environment's python3 first in PATH.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export B=${B:-build}
@@ -22,6 +23,8 @@ fi
 VENV=$(cd "$VENV" && pwd)
 export VENV PATH=$VENV/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$PWD/tests/references
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+tests/references/fetch.sh smollm2 llama.cpp || echo "fetch: not complete; the tests that need it will say so"
+export REFS=$B/refs
 shopt -s nullglob
 tests=(tests/references/run_*.py tests/references/run_*.sh)
 TEST_TIMEOUT=${TEST_TIMEOUT:-1800} tests/run.sh "${tests[@]}"
