@@ -79,29 +79,47 @@ static void push_slab(struct batch *b, const struct linear_out *out, const struc
     }
 }
 
-/* The outs [0, n) of one tensor, slab by slab. */
+/* The rows of `run`, which lie at `at`, to all outs of the tensor. */
+static void push_run(struct batch *b, const struct linear_out *outs, uint32_t n, const struct unit_slab *run,
+                     struct ops_ref at, uint64_t row_bytes)
+{
+    for (uint32_t i = 0; run->n_rows && i < n; i++)
+        push_slab(b, &outs[i], run, at, row_bytes);
+}
+
+/* The outs [0, n) of one tensor, slab by slab; resident slabs that touch in memory count as one. */
 static int run_tensor(struct batch *b, const struct linear_out *outs, uint32_t n, struct sluice_error *err)
 {
     struct fwd *f = b->f;
     const struct model_tensor *w = outs[0].w;
+    struct unit_slab run = {.n_rows = 0};
+    struct ops_ref run_at = OPS_NONE;
     uint64_t row_bytes = 0;
     dtype_row_bytes(w->t->type, w->n, &row_bytes); /* checked when the tensor was taken */
     for (uint32_t s = w->slab0; s < w->slab0 + w->n_slabs; s++) {
+        const struct unit_slab *slab = &f->m->units->slabs[s];
         bool pinned = weight_store_slab_pinned(f->ws, s);
         struct ops_ref at;
         int rc = weight_store_slab(f->ws, s, &at, err);
         if (rc < 0)
             return rc;
-        if (!pinned)
-            flush(b);
-        for (uint32_t i = 0; i < n; i++)
-            push_slab(b, &outs[i], &f->m->units->slabs[s], at, row_bytes);
+        if (pinned && run.n_rows && at.buf == run_at.buf && at.off == run_at.off + run.n_rows * row_bytes) {
+            run.n_rows += slab->n_rows;
+            continue;
+        }
+        push_run(b, outs, n, &run, run_at, row_bytes);
+        run = *slab;
+        run_at = at;
         if (!pinned) {
+            flush(b);
+            push_run(b, outs, n, &run, run_at, row_bytes);
             flush(b);
             f->ops->wait(f->ops);
             weight_store_slab_release(f->ws, s);
+            run.n_rows = 0;
         }
     }
+    push_run(b, outs, n, &run, run_at, row_bytes);
     return 0;
 }
 

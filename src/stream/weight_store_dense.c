@@ -330,6 +330,11 @@ void weight_store_pass_begin(struct weight_store *ws, bool with_head)
     weight_store_progress(ws);
 }
 
+bool weight_store_slab_pinned(const struct weight_store *ws, uint32_t slab)
+{
+    return ws->dense.at[slab] != UINT64_MAX;
+}
+
 int weight_store_slab(struct weight_store *ws, uint32_t slab, struct ops_ref *out, struct sluice_error *err)
 {
     struct store_dense *d = &ws->dense;
