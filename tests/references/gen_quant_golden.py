@@ -2,13 +2,14 @@
 """Writes tests/unit/data/quant_golden.bin: a few blocks of every type with their weights and a q8 product,
 so that `make test` checks them without Python.
 
-    python3 tests/references/gen_quant_golden.py build/tests/references/dequant_tool
+    python3 tests/references/gen_quant_golden.py [build/tests/references/dequant_tool]
 
     file:  "SQG1", u32 n_x, float x[n_x]
     then for each type:  u32 type, u32 n_blocks, u32 block_bytes, u32 n_weights, bytes of the blocks,
                          float weights[n_weights], float q8 product with x[0..n_weights) (0 for plain types)
 """
 import struct
+import os
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from quant_ref import HALVES, dot, reference
 
-tool = sys.argv[1] if len(sys.argv) > 1 else "build/tests/references/dequant_tool"
+tool = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("B", "build") + "/tests/references/dequant_tool"
 rng = np.random.default_rng(4)
 x = rng.standard_normal(768).astype(np.float32)
 x[256:288] = 0

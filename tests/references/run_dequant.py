@@ -3,8 +3,9 @@
 definition), and the q8 product, bit by bit against exact arithmetic; and quantised blocks, byte by byte, of
 the types that gguf-py can quantise.
 
-    python3 tests/references/run_dequant.py build/tests/references/dequant_tool
+    python3 tests/references/run_dequant.py [build/tests/references/dequant_tool]
 """
+import os
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from gguf.constants import GGMLQuantizationType as T
 
 from quant_ref import HALVES, SPECIAL, dot, reference
 
-tool = sys.argv[1] if len(sys.argv) > 1 else "build/tests/references/dequant_tool"
+tool = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("B", "build") + "/tests/references/dequant_tool"
 rng = np.random.default_rng(20240607)
 
 

@@ -1,6 +1,6 @@
-/* seed_gguf: writes small, valid GGUF files into a folder: where fuzz_gguf begins.
+/* gen_gguf_seeds: writes small, valid GGUF files into a folder: where fuzz_gguf begins.
  *
- *   seed_gguf DIR */
+ *   build/tests/references/gen_gguf_seeds tests/fuzz/corpus/fuzz_gguf */
 #include "format/gguf.h"
 
 #include "format/dtype.h"
@@ -12,7 +12,7 @@ static struct sluice_error err;
 static void check(int rc)
 {
     if (rc) {
-        fprintf(stderr, "seed_gguf: %s\n", err.msg);
+        fprintf(stderr, "gen_gguf_seeds: %s\n", err.msg);
         exit(1);
     }
 }
