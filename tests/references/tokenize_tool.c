@@ -1,5 +1,6 @@
 /* tokenize_tool: ids of one or many texts, for the reference scripts and the benchmark.
  *
+ *   tokenize_tool MODEL.gguf --template FILE ROLE TEXT ... > text
  *   tokenize_tool MODEL.gguf [--no-bos] [--no-special] [--bench N] [--decode] < text > ids.i32
  *
  * Writes the ids as int32, little-endian; with --decode, their text instead.  --bench N: encodes N
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 static double now(void)
@@ -33,8 +35,33 @@ static char *read_all(FILE *f, size_t *n)
     return p;
 }
 
+/* The messages ROLE TEXT ... in the form of the template in a file. */
+static int render(const struct tokenizer *t, const char *path, char **args, int n)
+{
+    struct sluice_message msgs[16];
+    struct sluice_error err;
+    FILE *f = fopen(path, "rb");
+    size_t n_bytes, k = 0;
+    if (!f)
+        return 1;
+    char *tmpl = read_all(f, &n_bytes), *out;
+    fclose(f);
+    for (; n >= 2 && k < 16; n -= 2, args += 2)
+        msgs[k++] = (struct sluice_message){args[0], args[1]};
+    int rc = chat_template_apply(tmpl, n_bytes, t, msgs, k, &out, &err);
+    if (rc)
+        fprintf(stderr, "tokenize_tool: %s\n", err.msg);
+    else
+        fputs(out, stdout);
+    free(out);
+    free(tmpl);
+    return rc ? 3 : 0;
+}
+
 int main(int argc, char **argv)
 {
+    const char *tmpl = NULL;
+    int n_args = 0;
     int flags = SLUICE_TOKENIZE_BOS | SLUICE_TOKENIZE_SPECIAL, bench = 0, decode = 0;
     const char *path = NULL;
     for (int i = 1; i < argc; i++) {
@@ -46,6 +73,11 @@ int main(int argc, char **argv)
             decode = 1;
         else if (!strcmp(argv[i], "--bench") && i + 1 < argc)
             bench = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--template") && i + 1 < argc) {
+            tmpl = argv[i + 1];
+            n_args = i + 2;
+            break;
+        }
         else
             path = argv[i];
     }
@@ -64,6 +96,12 @@ int main(int argc, char **argv)
         return 1;
     }
     double t2 = now();
+    if (tmpl) {
+        int rc = render(t, tmpl, argv + n_args, argc - n_args);
+        tokenizer_free(t);
+        gguf_close(g);
+        return rc;
+    }
     size_t n_bytes;
     char *text = read_all(stdin, &n_bytes);
     int64_t n = tokenizer_encode(t, text, n_bytes, flags, NULL, 0, &err);
