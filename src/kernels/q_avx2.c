@@ -1,0 +1,184 @@
+/* q_avx2: q8 products of every quantised type with AVX2, few tokens; and the table.  See q_avx2.h. */
+#include "kernels/q_avx2.h"
+
+#include "kernels/kern_types.h"
+#include "kernels/qpanel_avx2.h"
+
+enum { MANY_TOKENS = 6 }; /* from here on unpacking a panel pays */
+
+QDEC_INLINE void q256_prefetch(const uint8_t *p, size_t ahead, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64)
+        _mm_prefetch((const char *)p + ahead + i, _MM_HINT_T0);
+}
+
+/* part[8] to sums of 8 rows. */
+QDEC_INLINE __m256i q256_tree(const __m256i *part)
+{
+    __m256i a = q256_fold4(part), b = q256_fold4(part + 4);
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/* ---- blocks of 256 ---- */
+
+/* 8 partial sums of sum_g scale_g sum_i q_i x_i. */
+QDEC_INLINE __m256i q256_dot(uint32_t type, const struct qdec_block *b, const int8_t *x, __m256i sum16)
+{
+    const int bias = q256_bias(type);
+    __m256i acc = _mm256_setzero_si256();
+    __m256i scales[2] = {_mm256_permute4x64_epi64(b->scale, 0x44), _mm256_permute4x64_epi64(b->scale, 0xee)};
+    const __m256i first = _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
+    QDEC_UNROLL
+    for (int i = 0; i < 8; i++) { /* groups 2i and 2i + 1, one to each half */
+        __m256i p = q256_mul(type, q256_form(type, b->q[i]), qdec_load32((const uint8_t *)x + 32 * i));
+        __m256i s = _mm256_set1_epi16(1);
+        if (qdec_group(type) != 256)
+            s = _mm256_shuffle_epi8(scales[i / 4], _mm256_add_epi8(first, qdec_set1(4 * (i % 4))));
+        acc = _mm256_add_epi32(acc, _mm256_madd_epi16(p, s));
+    }
+    if (bias)
+        acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_mullo_epi16(b->scale, _mm256_set1_epi16((short)-bias)), sum16));
+    return acc;
+}
+
+/* Tokens t0 .. t0 + T - 1, all rows. */
+QDEC_INLINE void q256_few_256(uint32_t type, const struct q256_args *a, uint32_t t0, const int T)
+{
+    const uint32_t bytes = qdec_bytes(type);
+    __m256i part[4][8], min_part[4][8];
+    uint16_t d_raw[8] __attribute__((aligned(16))) = {0}, m_raw[8] __attribute__((aligned(16))) = {0};
+    for (int t = 0; t < T; t++)
+        for (int r = 0; r < 8; r++)
+            part[t][r] = min_part[t][r] = _mm256_setzero_si256();
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
+        uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
+        __m256 acc[4];
+        for (int t = 0; t < T; t++)
+            acc[t] = _mm256_setzero_ps();
+        for (uint32_t b = 0; b < a->n / 256; b++) {
+            for (uint32_t r = 0; r < nr; r++) {
+                const uint8_t *s = a->w + (r0 + r) * a->row_bytes + b * bytes;
+                struct qdec_block blk;
+                q256_prefetch(s, 8 * a->row_bytes, bytes);
+                qdec_256(type, s, &blk);
+                d_raw[r] = blk.d;
+                m_raw[r] = blk.m;
+                for (int t = 0; t < T; t++) {
+                    size_t at = q256_token(a, t0 + (uint32_t)t) * a->n + 256 * b;
+                    __m256i sum16 = _mm256_loadu_si256((const __m256i *)(a->x->sum16 + at / 16));
+                    part[t][r] = q256_dot(type, &blk, a->x->q + at, sum16);
+                    if (qdec_has_min(type))
+                        min_part[t][r] = _mm256_madd_epi16(blk.min, sum16);
+                }
+            }
+            __m256 dw = q256_d(type, d_raw), mw = q256_m(type, m_raw);
+            for (int t = 0; t < T; t++) {
+                __m256 dx = _mm256_set1_ps(a->x->d[q256_token(a, t0 + (uint32_t)t) * (a->n / 256) + b]);
+                acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(dw, dx), _mm256_cvtepi32_ps(q256_tree(part[t])), acc[t]);
+                if (qdec_has_min(type))
+                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(mw, dx), _mm256_cvtepi32_ps(q256_tree(min_part[t])), acc[t]);
+            }
+        }
+        for (int t = 0; t < T; t++)
+            q256_store(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, nr, acc[t]);
+    }
+}
+
+/* ---- blocks of 32, and pairs of blocks of 16 ---- */
+
+QDEC_INLINE void q256_few_32(uint32_t type, const struct q256_args *a, uint32_t t0, const int T)
+{
+    const bool two = type == DTYPE_NVFP4;
+    const int bias = q256_bias(type);
+    const uint32_t n32 = a->n / 32, subs = qdec_elems(type) / 32;
+    __m256i part[4][8];
+    uint16_t d_raw[2][8] __attribute__((aligned(16))) = {{0}}, m_raw[8] __attribute__((aligned(16))) = {0};
+    for (int t = 0; t < T; t++)
+        for (int r = 0; r < 8; r++)
+            part[t][r] = _mm256_setzero_si256();
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
+        uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
+        __m256 acc[4];
+        for (int t = 0; t < T; t++)
+            acc[t] = _mm256_setzero_ps();
+        for (uint32_t b = 0; b < n32; b++) {
+            const uint32_t sub = two ? b % 2 * 2 : b % subs;
+            for (uint32_t r = 0; r < nr; r++) {
+                const uint8_t *s = a->w + (r0 + r) * a->row_bytes + b / subs * qdec_bytes(type);
+                q256_prefetch(s, 8 * a->row_bytes, 1);
+                __m256i v = q256_form(type, qdec_32(type, s, sub));
+                d_raw[0][r] = qdec_32_d(type, s, sub);
+                if (two)
+                    d_raw[1][r] = qdec_32_d(type, s, sub + 1);
+                if (qdec_has_min(type))
+                    m_raw[r] = qdec_u16(s + 2);
+                for (int t = 0; t < T; t++) {
+                    const int8_t *x = a->x->q + q256_token(a, t0 + (uint32_t)t) * a->n + 32 * b;
+                    part[t][r] = _mm256_madd_epi16(q256_mul(type, v, qdec_load32((const uint8_t *)x)), _mm256_set1_epi16(1));
+                }
+            }
+            for (int t = 0; t < T; t++) {
+                size_t row = q256_token(a, t0 + (uint32_t)t);
+                const int16_t *s16 = a->x->sum16 + row * (a->n / 16) + 2 * b;
+                __m256 dx = _mm256_set1_ps(a->x->d[row * n32 + b]);
+                __m256i u = q256_fold4(part[t]), v = q256_fold4(part[t] + 4);
+                __m256i s0 = _mm256_permute2x128_si256(u, v, 0x20), s1 = _mm256_permute2x128_si256(u, v, 0x31);
+                int all = s16[0] + s16[1];
+                if (two)
+                    s0 = _mm256_sub_epi32(s0, _mm256_set1_epi32(bias * s16[0]));
+                else
+                    s0 = _mm256_sub_epi32(_mm256_add_epi32(s0, s1), _mm256_set1_epi32(bias * all));
+                acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_d(type, d_raw[0]), dx), _mm256_cvtepi32_ps(s0), acc[t]);
+                if (two) {
+                    s1 = _mm256_sub_epi32(s1, _mm256_set1_epi32(bias * s16[1]));
+                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_d(type, d_raw[1]), dx), _mm256_cvtepi32_ps(s1), acc[t]);
+                }
+                if (qdec_has_min(type))
+                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_m(type, m_raw), dx), _mm256_set1_ps((float)all), acc[t]);
+            }
+        }
+        for (int t = 0; t < T; t++)
+            q256_store(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, nr, acc[t]);
+    }
+}
+
+/* ---- the table ---- */
+
+QDEC_INLINE void q256_few(uint32_t type, const struct q256_args *a, uint32_t t0, const int T)
+{
+    if (qdec_is_256(type))
+        q256_few_256(type, a, t0, T);
+    else
+        q256_few_32(type, a, t0, T);
+}
+
+QDEC_INLINE void q256_matmul(uint32_t type, const struct q256_args *a)
+{
+    uint32_t t = 0;
+    if (a->n_tok >= MANY_TOKENS) {
+        qpanel_avx2_run(type, a);
+        return;
+    }
+    for (; t + 2 <= a->n_tok; t += 2)
+        q256_few(type, a, t, 2);
+    if (t < a->n_tok)
+        q256_few(type, a, t, 1);
+}
+
+#define DEFINE(T)                                                                                            \
+    static void q256_matmul_##T(const void *w, size_t row_bytes, uint32_t n_rows, uint32_t n,                \
+                                const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out,   \
+                                size_t ld_out, void *scratch)                                                \
+    {                                                                                                        \
+        struct q256_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                 \
+        q256_matmul(DTYPE_##T, &a);                                                                          \
+    }
+KERN_QUANT_TYPES(DEFINE)
+#undef DEFINE
+
+void q_avx2_init(struct kern *k)
+{
+#define SET(T) k->matmul_q8[DTYPE_##T] = q256_matmul_##T;
+    KERN_QUANT_TYPES(SET)
+#undef SET
+}

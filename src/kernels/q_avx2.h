@@ -1,0 +1,116 @@
+/* q_avx2: q8 products with AVX2; what its files share.
+ *
+ * As in q_avx512.h rows go into lanes, 8 at a time: a panel.  Bytes multiply as unsigned weight times
+ * signed activation into pairs of int16 (vpmaddubsw, which saturates: weights are at most 128, and types
+ * whose bytes reach further (qdec_wide) multiply |w| with x of w's sign).
+ *
+ *   chunk of a panel, 256 weights of 8 rows: q[64][8][4] (weight quartet, row, weight): q + bias, or
+ *   signed where wide
+ *     blocks of 256:  scale int16[16][8][2] (group, row, twice); bias and min int16[8][8][2] (pair of groups, row,
+ *                     group), bias = -scale * bias; d, m float[8]
+ *     blocks of 32:   d, m float[8][8];  of 16: d float[16][8] */
+#ifndef SLUICE_KERNELS_Q_AVX2_H
+#define SLUICE_KERNELS_Q_AVX2_H
+
+#include "kernels/kern.h"
+#include "kernels/qdec_x86.h"
+
+enum { QA_SCALE = 2048, QA_BIAS = QA_SCALE + 512, QA_MIN = QA_BIAS + 256, QA_D = QA_MIN + 256, QA_M = QA_D + 32,
+       QA_BYTES = QA_M + 32 };
+enum { QA32_D = 2048, QA32_M = QA32_D + 256, QA16_D = 2048, QA32_BYTES = 2560 };
+
+struct q256_args {
+    const uint8_t *w;
+    size_t row_bytes;
+    uint32_t n_rows, n;
+    const struct kern_acts *x;
+    const int32_t *idx;
+    uint32_t n_tok;
+    float *out;
+    size_t ld_out;
+    void *scratch;
+};
+
+/* Sets every matmul_q8. */
+void q_avx2_init(struct kern *k);
+
+QDEC_INLINE size_t q256_token(const struct q256_args *a, uint32_t t) { return a->idx ? (size_t)a->idx[t] : t; }
+
+/* Four registers to one: lane j of each half is the sum of v[j]'s half. */
+QDEC_INLINE __m256i q256_fold4(const __m256i *v)
+{
+    __m256i a = _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1]));
+    __m256i b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
+    return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+
+/* The first n lanes, n <= 8. */
+QDEC_INLINE void q256_store(float *out, uint32_t n, __m256 v)
+{
+    const __m256i lane = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    _mm256_maskstore_ps(out, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane), v);
+}
+
+/* Scales of 8 rows from their stored bits. */
+QDEC_INLINE __m256 q256_d(uint32_t type, const uint16_t *raw)
+{
+    __m128i h = _mm_load_si128((const __m128i *)raw);
+    if (type == DTYPE_MXFP4) { /* quant_e8m0_half */
+        __m256i e = _mm256_cvtepu16_epi32(h);
+        __m256i v = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+        __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+        return _mm256_castsi256_ps(_mm256_blendv_epi8(tiny, v, _mm256_cmpgt_epi32(e, _mm256_set1_epi32(1))));
+    }
+    if (type == DTYPE_NVFP4) { /* quant_ue4m3_half */
+        __m256i e = _mm256_cvtepu16_epi32(h), e7 = _mm256_and_si256(e, _mm256_set1_epi32(127));
+        __m256i v = _mm256_add_epi32(_mm256_slli_epi32(e7, 20), _mm256_set1_epi32(119 << 23));
+        __m256i tiny = _mm256_castps_si256(_mm256_mul_ps(_mm256_cvtepi32_ps(e7), _mm256_set1_ps(0x1p-10f)));
+        v = _mm256_blendv_epi8(tiny, v, _mm256_cmpgt_epi32(e7, _mm256_set1_epi32(7)));
+        return _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_cmpeq_epi32(e, _mm256_set1_epi32(127)), v));
+    }
+    __m256 v = _mm256_cvtph_ps(h);
+    switch (type) {
+    case DTYPE_IQ2_XXS: case DTYPE_IQ2_XS: case DTYPE_IQ2_S: case DTYPE_IQ1_S: case DTYPE_IQ1_M:
+        return _mm256_mul_ps(v, _mm256_set1_ps(0.125f));
+    case DTYPE_IQ3_XXS: return _mm256_mul_ps(v, _mm256_set1_ps(0.25f));
+    default: return v;
+    }
+}
+
+QDEC_INLINE __m256 q256_m(uint32_t type, const uint16_t *raw)
+{
+    __m256 v = _mm256_cvtph_ps(_mm_load_si128((const __m128i *)raw));
+    if (type == DTYPE_Q2_K || type == DTYPE_Q4_K || type == DTYPE_Q5_K)
+        v = _mm256_xor_ps(v, _mm256_set1_ps(-0.0f));
+    return v;
+}
+
+/* Pairs of products as int16: bytes of weights as qdec_x86.h gives them, signed where wide. */
+QDEC_INLINE __m256i q256_mul(uint32_t type, __m256i w, __m256i x)
+{
+    if (qdec_wide(type))
+        return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    return _mm256_maddubs_epi16(w, x);
+}
+/* To the form q256_mul wants. */
+QDEC_INLINE __m256i q256_form(uint32_t type, __m256i q)
+{
+    return qdec_wide(type) ? _mm256_xor_si256(q, qdec_set1(-128)) : q;
+}
+QDEC_INLINE int q256_bias(uint32_t type) { return qdec_wide(type) ? 0 : qdec_bias(type); }
+
+/* How many results of q256_mul an int16 can hold the sum of: a power of two, at most 8. */
+QDEC_INLINE int q256_depth(uint32_t type)
+{
+    switch (type) {
+    case DTYPE_Q8_0: case DTYPE_IQ4_NL: case DTYPE_IQ4_XS:
+    case DTYPE_IQ3_XXS: case DTYPE_IQ2_XXS: case DTYPE_IQ2_XS: case DTYPE_IQ2_S: return 1;
+    case DTYPE_Q6_K: return 2;                                       /* 63 * 127 * 2 * 2 = 32004 */
+    case DTYPE_Q5_0: case DTYPE_Q5_1: case DTYPE_Q5_K: case DTYPE_IQ3_S: case DTYPE_MXFP4: case DTYPE_NVFP4:
+    case DTYPE_IQ1_S: case DTYPE_IQ1_M: return 4;                    /* 31 * 127 * 2 * 4 = 31496 */
+    case DTYPE_Q2_K: case DTYPE_Q3_K: return 4;                      /* a group of 16 has no more */
+    default: return 8;                                               /* 15 * 127 * 2 * 8 = 30480 */
+    }
+}
+
+#endif
