@@ -149,7 +149,8 @@ static void greedy(struct sluice_model *m, const struct sluice_model_info *info,
     char *text = load(dir, "greedy.txt", &n_text), *prompt = load(dir, "prompt.txt", &n_prompt_text);
     if (text && prompt) {
         int32_t *ids = calloc(n_prompt_text + 8, sizeof *ids);
-        int64_t n_ids = sluice_model_tokenize(m, prompt, n_prompt_text, SLUICE_TOKENIZE_BOS, ids, n_prompt_text + 8, &err);
+        int64_t n_ids = sluice_model_tokenize(m, prompt, n_prompt_text, SLUICE_TOKENIZE_BOS, ids,
+                                              n_prompt_text + 8, &err);
         check(n_ids == n_prompt && !memcmp(ids, tokens, n_prompt * sizeof *ids), "tokens of the prompt");
         free(ids);
         char *out = calloc(n_want * 64 + 1, 1);
