@@ -1,0 +1,97 @@
+/* cmd_tokenize: sluice tokenize: text on standard input, one token a line on standard output. */
+#include "app/commands.h"
+#include "app/opt.h"
+#include "app/readall.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Control characters and backslashes as escapes, the rest as it is. */
+static void print_piece(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char ch = (unsigned char)s[i];
+        if (ch == '\n')
+            fputs("\\n", stdout);
+        else if (ch == '\\')
+            fputs("\\\\", stdout);
+        else if (ch < 0x20 || ch == 0x7f)
+            printf("\\x%02x", ch);
+        else
+            putchar(ch);
+    }
+}
+
+static int run(const struct sluice_model *m, bool ids_only, int flags)
+{
+    struct sluice_error e = {0};
+    char *text;
+    size_t n;
+    if (readall(&text, &n, "tokenize", "-"))
+        return 1;
+    size_t cap = n + 16;
+    int32_t *ids = NULL;
+    int64_t got = 0;
+    for (int attempt = 0; attempt < 2; attempt++) { /* a normalizer may lengthen text */
+        int32_t *more = realloc(ids, cap * sizeof *ids);
+        if (!more) {
+            free(ids);
+            free(text);
+            return opt_fail("tokenize", "out of memory for %zu ids", cap);
+        }
+        ids = more;
+        got = sluice_model_tokenize(m, text, n, flags, ids, cap, &e);
+        if (got < 0 || (size_t)got <= cap)
+            break;
+        cap = (size_t)got;
+    }
+    free(text);
+    if (got < 0) {
+        free(ids);
+        return opt_fail("tokenize", "%s", e.msg);
+    }
+    for (int64_t i = 0; i < got; i++) {
+        if (ids_only) {
+            printf("%d\n", ids[i]);
+            continue;
+        }
+        size_t k;
+        const char *s = sluice_model_token_bytes(m, ids[i], 1, &k);
+        printf("%7d -> '", ids[i]);
+        if (s)
+            print_piece(s, k);
+        puts("'");
+    }
+    free(ids);
+    return 0;
+}
+
+int cmd_tokenize(int argc, char **argv)
+{
+    const char *path = NULL;
+    int ids_only = 0, no_bos = 0, no_special = 0;
+    const struct opt own[] = {
+        {"model", 'm', "FILE", "a GGUF file; one that holds only a vocabulary will do", OPT_STR, &path},
+        {"ids", 0, NULL, "ids alone, one a line", OPT_FLAG, &ids_only},
+        {"no-bos", 0, NULL, "do not add the tokens that begin or end a text", OPT_FLAG, &no_bos},
+        {"no-special", 0, NULL, "take special tokens' text as plain text", OPT_FLAG, &no_special},
+        {0},
+    };
+    const struct opt *tables[] = {own, NULL};
+    const struct opt_command c = {"tokenize", "sluice tokenize -m MODEL [--ids] [--no-bos] [--no-special] < TEXT",
+        "Reads text from standard input and writes its tokens, one a line.", tables,
+        "  echo -n \"Hello world\" | sluice tokenize -m model.gguf\n", 0};
+    int n_args, rc = opt_parse(&c, argc, argv, &n_args);
+    if (rc)
+        return rc == OPT_EXIT ? 0 : rc;
+    if (!path)
+        return opt_fail("tokenize", "no model: give one with -m FILE");
+    struct sluice_model *m;
+    struct sluice_error e = {0};
+    if (sluice_model_open(path, &m, &e))
+        return opt_fail("tokenize", "%s", e.msg);
+    rc = run(m, ids_only, (no_bos ? 0 : SLUICE_TOKENIZE_BOS) | (no_special ? 0 : SLUICE_TOKENIZE_SPECIAL));
+    sluice_model_free(m);
+    return rc;
+}

@@ -1,0 +1,17 @@
+/* outfile: result files that appear whole or not at all: written beside their place and renamed. */
+#ifndef SLUICE_APP_OUTFILE_H
+#define SLUICE_APP_OUTFILE_H
+
+#include <stdio.h>
+
+struct outfile { FILE *f; const char *command, *path; char *tmp; };
+
+/* Each returns 0, or 1 after printing an error for `command`. */
+int outfile_open(struct outfile *o, const char *command, const char *path);
+int outfile_commit(struct outfile *o);
+/* Says why (errno) and removes what was written; returns 1. */
+int outfile_fail(struct outfile *o);
+/* Removes what was written without a word. */
+void outfile_discard(struct outfile *o);
+
+#endif
