@@ -1,0 +1,75 @@
+/* bench: how fast a model runs here, and how near that is to what the machine allows.
+ *
+ *   probes (disk, memory) ─> repetitions {prefill p tokens, decode n} ─> probes again
+ *     ─> medians, and fractions of two limits ─> table, CSV, JSON, a picture of a sweep over budgets
+ *
+ * The limits of a token, from bytes and the rates that were measured in the same run:
+ *   overlap  max(missed / disk, touched / memory): everything could overlap with everything
+ *   causal   head / memory + sum over layers of max(streamed dense / disk, dense / memory)
+ *            + max(the layer's missed / disk, its experts / memory): a layer's experts are unknown
+ *            until its own attention ends, so without prefetch this is the ceiling */
+#ifndef SLUICE_APP_BENCH_H
+#define SLUICE_APP_BENCH_H
+
+#include <sluice.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#define BENCH_MAX_REPS 100
+#define BENCH_MAX_BUDGETS 32
+
+struct bench_rates {
+    double disk_bytes_s;  /* the best over depths */
+    double ram_bytes_s;
+    size_t read_bytes;    /* of one probe read */
+    int depth;            /* the best one */
+};
+
+struct bench_phase {
+    uint32_t n_tok;       /* of one repetition; 0: the phase was not run */
+    double tok_s;         /* median over repetitions */
+    double tok_s_min, tok_s_max;
+    double bytes_read_per_tok, bytes_hint_per_tok, bytes_touched_per_tok, bytes_dense_per_tok;
+    double hit_rate;
+    double wait_s, compute_s, else_s; /* of one repetition, means */
+    double joules_per_tok; /* < 0: not measurable here */
+    double fraction_causal, fraction_overlap;
+};
+
+struct bench_result {
+    uint64_t budget_bytes, peak_bytes;
+    char mode[512];
+    struct bench_rates before, after;
+    bool is_void;          /* a rate moved by more than 10% during the run */
+    struct bench_phase prefill, decode;
+};
+
+struct bench_params {
+    const char *path;
+    struct sluice_params ctx;
+    uint32_t n_prompt, n_gen, n_depth, n_reps;
+    const int32_t *text; uint32_t n_text; /* tokens to feed, cyclically; NULL: random ones */
+    uint64_t seed;
+    bool cold;             /* a new context, with an empty cache, for each repetition */
+    const volatile int *cancel;
+    FILE *progress;        /* NULL: silent */
+};
+
+/* Disk and memory rates, measured on the model's own files. */
+int bench_probe(const struct sluice_model *m, const struct sluice_params *p, int n_threads, struct bench_rates *out,
+                struct sluice_error *err) SLUICE_MUST_CHECK;
+int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench_result *out,
+              struct sluice_error *err) SLUICE_MUST_CHECK;
+
+/* Energy used so far in joules, from RAPL (Linux powercap), or < 0. */
+double bench_energy_joules(void);
+
+void bench_table(FILE *out, const struct bench_result *r, int n);
+int bench_csv(FILE *out, const struct bench_result *r, int n);
+/* One result as an object, several as an array. malloc'ed text, NULL without memory. */
+char *bench_json(const struct bench_params *p, const struct bench_result *r, int n);
+/* Tokens a second over budgets, with both limits. */
+int bench_svg(FILE *out, const struct bench_params *p, const struct bench_result *r, int n);
+
+#endif

@@ -1,0 +1,84 @@
+/* bench_ram: see bench_ram.h. */
+#include "app/bench_ram.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BUF_BYTES (384u << 20) /* well beyond any last-level cache this is meant for */
+#define SPANS 96               /* taken one by one, so that a slow thread does not hold the others up */
+
+typedef uint64_t v8 __attribute__((vector_size(64), aligned(64)));
+
+struct reader { const v8 *buf; size_t span; uint64_t sink[SPANS]; };
+
+/* Sums a span with eight independent accumulators: loads are all that takes time. */
+static void read_span(void *arg, int i, int worker)
+{
+    (void)worker;
+    struct reader *r = arg;
+    const v8 *p = r->buf + (size_t)i * r->span, *end = p + r->span;
+    v8 a = {0}, b = {0}, c = {0}, d = {0};
+    for (; p < end; p += 4) {
+        a ^= p[0];
+        b ^= p[1];
+        c ^= p[2];
+        d ^= p[3];
+    }
+    a ^= b ^ c ^ d;
+    r->sink[i] = a[0] ^ a[1] ^ a[2] ^ a[3] ^ a[4] ^ a[5] ^ a[6] ^ a[7];
+}
+
+static double measure(int n_threads, int rounds)
+{
+    struct pool *pool;
+    if (pool_create(n_threads, &pool, NULL))
+        return -1;
+    unsigned char *buf = mem_map(BUF_BYTES, true);
+    if (!buf)
+        return -1;
+    memset(buf, 1, BUF_BYTES); /* real pages, not the shared zero page */
+    struct reader r = {.buf = (const v8 *)(void *)buf, .span = BUF_BYTES / sizeof(v8) / SPANS / 4 * 4};
+    double best = 0;
+    for (int k = 0; k < rounds; k++) {
+        uint64_t t = log_now_ns();
+        pool_run(pool, read_span, &r, SPANS);
+        double rate = (double)(r.span * SPANS * sizeof(v8)) * 1e9 / (double)(log_now_ns() - t);
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+int bench_ram_rate(int n_threads, int rounds, double *bytes_s, struct sluice_error *err)
+{
+    int fd[2];
+    if (pipe(fd))
+        return err_set(err, SLUICE_EIO, "memory probe: pipe: %s", strerror(errno));
+    pid_t pid = fork();
+    if (pid < 0) {
+        close(fd[0]);
+        close(fd[1]);
+        return err_set(err, SLUICE_ENOMEM, "memory probe: fork: %s", strerror(errno));
+    }
+    if (!pid) {
+        double rate = measure(n_threads, rounds);
+        _exit(write(fd[1], &rate, sizeof rate) != sizeof rate);
+    }
+    close(fd[1]);
+    double rate = -1;
+    ssize_t n = read(fd[0], &rate, sizeof rate);
+    close(fd[0]);
+    int status;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (n != (ssize_t)sizeof rate || rate <= 0)
+        return err_set(err, SLUICE_ENOMEM, "memory probe: the child found no memory for a buffer of %u MiB", BUF_BYTES >> 20);
+    *bytes_s = rate;
+    return 0;
+}

@@ -1,0 +1,12 @@
+/* bench_ram: how fast this machine reads memory with a given number of threads. */
+#ifndef SLUICE_APP_BENCH_RAM_H
+#define SLUICE_APP_BENCH_RAM_H
+
+#include <sluice.h>
+
+/* Bytes a second that n_threads threads read together from a buffer that no cache holds: the best of `rounds`
+ * passes (what disturbs a pass can only slow it).  Runs in a child process, so that the buffer does not count in
+ * this one's peak. */
+int bench_ram_rate(int n_threads, int rounds, double *bytes_s, struct sluice_error *err) SLUICE_MUST_CHECK;
+
+#endif

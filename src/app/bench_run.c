@@ -1,0 +1,293 @@
+/* bench_run: repetitions of prefill and decode, and what they come to per token. */
+#include "app/bench.h"
+
+#include "app/synth.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "engine/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What each layer of the pass in flight cost: filled by the routing hook, a layer at a time. */
+struct layers {
+    struct sluice_context *ctx;
+    uint64_t missed_at;            /* expert bytes read when the current layer began */
+    uint32_t il;                   /* UINT32_MAX: none yet */
+    uint64_t *missed, *experts;    /* [n_layer] bytes of the pass */
+    uint8_t *seen;                 /* [n_expert] */
+};
+
+struct totals { uint64_t ns; struct sluice_stats st; double causal_s, joules; };
+
+struct bench {
+    struct sluice_model *m;
+    const struct bench_params *p;
+    struct sluice_context *ctx;
+    struct layers l;
+    uint64_t *dense, *streamed;    /* [n_layer + 1] bytes of dense matrices; the head is last */
+    uint64_t rng, at_text;
+};
+
+static uint64_t expert_bytes_read(const struct sluice_context *c)
+{
+    struct weight_store_stats s;
+    weight_store_get_stats(c->ws, &s);
+    return s.bytes - s.bytes_dense;
+}
+
+static void end_layer(struct layers *l)
+{
+    uint64_t now = expert_bytes_read(l->ctx);
+    if (l->il != UINT32_MAX)
+        l->missed[l->il] += now - l->missed_at;
+    l->missed_at = now;
+}
+
+static void on_route(void *user, uint32_t il, const int32_t *ids, uint32_t n_tok, uint32_t k)
+{
+    struct layers *l = user;
+    const struct model *m = &l->ctx->sm->m;
+    end_layer(l);
+    l->il = il;
+    memset(l->seen, 0, m->hp.n_expert);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_tok * k; i++) {
+        n += !l->seen[ids[i]];
+        l->seen[ids[i]] = 1;
+    }
+    l->experts[il] += n * m->units->experts[m->units->src_of_layer[il]].n_bytes;
+}
+
+/* Bytes of dense matrices, by layer and for the head, and how many of them stream. */
+static void count_dense(struct bench *b)
+{
+    const struct model *m = &b->m->m;
+    for (uint32_t il = 0; il <= m->hp.n_layer; il++) {
+        uint32_t n = il < m->hp.n_layer ? m->layers[il].n_matrices : 1;
+        b->dense[il] = b->streamed[il] = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            const struct model_tensor *t = il < m->hp.n_layer ? &m->layers[il].t[m->layers[il].matrices[i]]
+                                                              : &m->global[MODEL_OUTPUT];
+            for (uint32_t s = t->slab0; s < t->slab0 + t->n_slabs; s++) {
+                b->dense[il] += m->units->slabs[s].n_bytes;
+                if (!weight_store_slab_pinned(b->ctx->ws, s))
+                    b->streamed[il] += m->units->slabs[s].n_bytes;
+            }
+        }
+    }
+}
+
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+/* The causal limit of one pass, in seconds. */
+static double causal_seconds(const struct bench *b, const struct bench_rates *r, bool with_head)
+{
+    uint32_t n = b->m->m.hp.n_layer;
+    double s = 0;
+    for (uint32_t il = 0; il < n + with_head; il++) {
+        s += larger((double)b->streamed[il] / r->disk_bytes_s, (double)b->dense[il] / r->ram_bytes_s);
+        if (il < n)
+            s += larger((double)b->l.missed[il] / r->disk_bytes_s, (double)b->l.experts[il] / r->ram_bytes_s);
+    }
+    return s;
+}
+
+static int32_t next_token(struct bench *b)
+{
+    if (b->p->text)
+        return b->p->text[b->at_text++ % b->p->n_text];
+    b->rng = synth_hash(b->rng, 1);
+    return (int32_t)(b->rng % b->m->m.hp.n_vocab);
+}
+
+static int open_context(struct bench *b, struct sluice_error *err)
+{
+    struct sluice_params p = b->p->ctx;
+    uint32_t need = b->p->n_depth + b->p->n_prompt + b->p->n_gen;
+    p.cancel = b->p->cancel;
+    if (!p.n_ctx)
+        p.n_ctx = need;
+    if (p.n_ctx < need)
+        return err_set(err, SLUICE_EINVAL, "-c %u is less than the %u tokens of depth, prompt and generation", p.n_ctx, need);
+    int rc = sluice_context_create(b->m, &p, NULL, NULL, &b->ctx, err);
+    if (rc)
+        return rc;
+    b->l.ctx = b->ctx;
+    b->ctx->fwd->on_route = on_route;
+    b->ctx->fwd->route_user = &b->l;
+    count_dense(b);
+    return 0;
+}
+
+static int feed(struct bench *b, uint32_t n, bool logits, struct sluice_error *err)
+{
+    int32_t *tokens = malloc(n * sizeof *tokens);
+    if (!tokens)
+        return err_set(err, SLUICE_ENOMEM, "no memory for %u tokens", n);
+    for (uint32_t i = 0; i < n; i++)
+        tokens[i] = next_token(b);
+    const struct sluice_batch_part part = {.tokens = tokens, .n_tok = n, .logits_from = logits ? n - 1 : n};
+    int rc = sluice_context_decode(b->ctx, &part, 1, err);
+    free(tokens);
+    return rc;
+}
+
+/* One phase of one repetition: n tokens, all at once or one by one. */
+static int run_phase(struct bench *b, uint32_t n, bool at_once, const struct bench_rates *rates, struct totals *t,
+                     struct sluice_error *err)
+{
+    uint32_t n_layer = b->m->m.hp.n_layer;
+    sluice_context_reset_stats(b->ctx);
+    memset(t, 0, sizeof *t);
+    double j0 = bench_energy_joules();
+    for (uint32_t i = 0; i < (at_once ? 1 : n); i++) {
+        memset(b->l.missed, 0, n_layer * sizeof *b->l.missed);
+        memset(b->l.experts, 0, n_layer * sizeof *b->l.experts);
+        b->l.il = UINT32_MAX;
+        uint64_t t0 = log_now_ns();
+        int rc = feed(b, at_once ? n : 1, true, err);
+        if (rc)
+            return rc;
+        t->ns += log_now_ns() - t0;
+        end_layer(&b->l);
+        b->l.il = UINT32_MAX;
+        t->causal_s += causal_seconds(b, rates, true);
+    }
+    double j1 = bench_energy_joules();
+    t->joules = j0 < 0 || j1 < j0 ? -1 : j1 - j0; /* the counter wraps now and then */
+    sluice_context_get_stats(b->ctx, &t->st);
+    return 0;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void summarise(struct bench_phase *ph, const struct totals *t, uint32_t n_reps, uint32_t n_tok,
+                      const struct bench_rates *r)
+{
+    double v[BENCH_MAX_REPS], n = (double)n_reps * n_tok, joules = 0, causal = 0, s = 0;
+    struct sluice_stats a = {0};
+    memset(ph, 0, sizeof *ph);
+    if (!n_tok)
+        return;
+    for (uint32_t i = 0; i < n_reps; i++) {
+        const struct sluice_stats *st = &t[i].st;
+        v[i] = (double)n_tok * 1e9 / (double)t[i].ns;
+        s += (double)t[i].ns / 1e9;
+        causal += t[i].causal_s;
+        joules = t[i].joules < 0 || joules < 0 ? -1 : joules + t[i].joules;
+        a.bytes_read += st->bytes_read;
+        a.bytes_read_hint += st->bytes_read_hint;
+        a.bytes_touched += st->bytes_touched;
+        a.expert_requests += st->expert_requests;
+        a.expert_hits += st->expert_hits;
+        a.ns_wait += st->ns_wait;
+        a.ns_attn += st->ns_attn + st->ns_delta + st->ns_router + st->ns_expert + st->ns_dense + st->ns_head;
+    }
+    qsort(v, n_reps, sizeof *v, compare_doubles);
+    ph->n_tok = n_tok;
+    ph->tok_s = n_reps % 2 ? v[n_reps / 2] : (v[n_reps / 2 - 1] + v[n_reps / 2]) / 2;
+    ph->tok_s_min = v[0];
+    ph->tok_s_max = v[n_reps - 1];
+    ph->bytes_read_per_tok = (double)a.bytes_read / n;
+    ph->bytes_hint_per_tok = (double)a.bytes_read_hint / n;
+    ph->bytes_touched_per_tok = (double)a.bytes_touched / n;
+    ph->hit_rate = a.expert_requests ? (double)a.expert_hits / (double)a.expert_requests : 1;
+    ph->wait_s = (double)a.ns_wait / 1e9 / n_reps;
+    ph->compute_s = (double)a.ns_attn / 1e9 / n_reps;
+    ph->else_s = s / n_reps - ph->wait_s - ph->compute_s;
+    ph->joules_per_tok = joules < 0 ? -1 : joules / n;
+    /* Medians against mean bytes: the limit of a typical token over its time. */
+    double tok_time = 1 / ph->tok_s;
+    ph->fraction_causal = causal / n / tok_time;
+    ph->fraction_overlap = larger(ph->bytes_read_per_tok / r->disk_bytes_s, ph->bytes_touched_per_tok / r->ram_bytes_s) /
+                           tok_time;
+}
+
+static int repetitions(struct bench *b, const struct bench_rates *rates, struct totals *pre, struct totals *dec,
+                       struct sluice_error *err)
+{
+    const struct bench_params *p = b->p;
+    int rc = 0;
+    for (uint32_t i = 0; i < p->n_reps && !rc; i++) {
+        if (p->cold || !b->ctx) {
+            sluice_context_free(b->ctx);
+            b->ctx = NULL;
+            rc = open_context(b, err);
+            /* What nobody waits for in real use: the first pass meets cold pages and an untrained branch predictor. */
+            if (!rc && !p->cold)
+                rc = feed(b, 4, true, err);
+        }
+        if (!rc)
+            sluice_context_seq_drop(b->ctx, 0);
+        if (!rc && p->n_depth)
+            rc = feed(b, p->n_depth, false, err);
+        if (!rc && p->n_prompt)
+            rc = run_phase(b, p->n_prompt, true, rates, &pre[i], err);
+        if (!rc && p->n_gen)
+            rc = run_phase(b, p->n_gen, false, rates, &dec[i], err);
+        if (p->progress && !rc)
+            fprintf(p->progress, "repetition %u of %u: prefill %.2f tok/s, decode %.2f tok/s\n", i + 1, p->n_reps,
+                    p->n_prompt ? (double)p->n_prompt * 1e9 / (double)pre[i].ns : 0.0,
+                    p->n_gen ? (double)p->n_gen * 1e9 / (double)dec[i].ns : 0.0);
+    }
+    return rc;
+}
+
+static bool moved(double a, double b)
+{
+    return larger(a, b) > 1.1 * (a < b ? a : b);
+}
+
+int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench_result *out, struct sluice_error *err)
+{
+    struct bench b = {.m = m, .p = p, .rng = synth_hash(p->seed, 0)};
+    uint32_t n_layer = m->m.hp.n_layer, n_expert = m->m.hp.n_expert;
+    struct sluice_plan plan;
+    memset(out, 0, sizeof *out);
+    int rc = sluice_model_plan(m, &p->ctx, &plan, err);
+    if (rc)
+        return rc;
+    uint64_t *rows = calloc(4 * (size_t)(n_layer + 1), sizeof *rows);
+    b.l.seen = calloc(n_expert + 1, 1);
+    struct totals *pre = calloc(p->n_reps, sizeof *pre), *dec = calloc(p->n_reps, sizeof *dec);
+    if (!rows || !b.l.seen || !pre || !dec)
+        rc = err_set(err, SLUICE_ENOMEM, "no memory for the bench");
+    if (!rc) {
+        b.l.missed = rows;
+        b.l.experts = rows + n_layer + 1;
+        b.dense = rows + 2 * (n_layer + 1);
+        b.streamed = rows + 3 * (n_layer + 1);
+        rc = bench_probe(m, &p->ctx, plan.n_threads, &out->before, err);
+    }
+    if (!rc)
+        rc = repetitions(&b, &out->before, pre, dec, err);
+    if (!rc) {
+        struct sluice_stats st;
+        sluice_context_get_stats(b.ctx, &st);
+        out->peak_bytes = st.peak_bytes;
+        out->budget_bytes = sluice_context_plan(b.ctx)->budget;
+        snprintf(out->mode, sizeof out->mode, "%s", sluice_context_mode(b.ctx));
+    }
+    sluice_context_free(b.ctx);
+    if (!rc)
+        rc = bench_probe(m, &p->ctx, plan.n_threads, &out->after, err);
+    if (!rc) {
+        out->is_void = moved(out->before.disk_bytes_s, out->after.disk_bytes_s) ||
+                       moved(out->before.ram_bytes_s, out->after.ram_bytes_s);
+        summarise(&out->prefill, pre, p->n_reps, p->n_prompt, &out->before);
+        summarise(&out->decode, dec, p->n_reps, p->n_gen, &out->before);
+    }
+    free(rows);
+    free(b.l.seen);
+    free(pre);
+    free(dec);
+    return rc;
+}

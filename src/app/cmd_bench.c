@@ -1,0 +1,161 @@
+/* cmd_bench: sluice bench: speed, and how near it is to what disk and memory allow. */
+#include "app/bench.h"
+#include "app/commands.h"
+#include "app/opt.h"
+#include "app/outfile.h"
+#include "app/readall.h"
+#include "base/log.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+static volatile int cancel_flag;
+
+static void on_sigint(int sig)
+{
+    (void)sig;
+    cancel_flag = 1;
+}
+
+struct args {
+    struct opt_model m;
+    struct bench_params p;
+    const char *json, *csv, *svg, *sweep, *text;
+    int cold;
+};
+
+/* The budgets of a sweep, "2G,4G,8G", or the one of --ram. */
+static int parse_budgets(const struct args *a, uint64_t *v, int *n)
+{
+    *n = 1;
+    v[0] = a->m.params.ram_bytes;
+    if (!a->sweep)
+        return 0;
+    char copy[512], *save = NULL;
+    if (strlen(a->sweep) >= sizeof copy)
+        return opt_fail("bench", "--sweep: too long");
+    strcpy(copy, a->sweep);
+    *n = 0;
+    for (char *w = strtok_r(copy, ",", &save); w; w = strtok_r(NULL, ",", &save)) {
+        if (*n == BENCH_MAX_BUDGETS)
+            return opt_fail("bench", "--sweep: more than %d budgets", BENCH_MAX_BUDGETS);
+        if (!strcmp(w, "unlimited"))
+            v[(*n)++] = SLUICE_RAM_UNLIMITED;
+        else if (log_parse_bytes(w, &v[(*n)++]))
+            return opt_fail("bench", "--sweep: '%s' is not a size such as 4G", w);
+    }
+    return *n ? 0 : opt_fail("bench", "--sweep is empty");
+}
+
+static int write_results(const struct args *a, const struct bench_result *r, int n)
+{
+    struct outfile f;
+    int rc = 0;
+    if (a->json) {
+        char *s = bench_json(&a->p, r, n);
+        if (!s)
+            return opt_fail("bench", "out of memory for the results");
+        if (!(rc = outfile_open(&f, "bench", a->json)))
+            rc = fputs(s, f.f) == EOF || fputc('\n', f.f) == EOF ? outfile_fail(&f) : outfile_commit(&f);
+        free(s);
+    }
+    if (!rc && a->csv && !(rc = outfile_open(&f, "bench", a->csv)))
+        rc = bench_csv(f.f, r, n) ? outfile_fail(&f) : outfile_commit(&f);
+    if (!rc && a->svg && !(rc = outfile_open(&f, "bench", a->svg)))
+        rc = bench_svg(f.f, &a->p, r, n) ? outfile_fail(&f) : outfile_commit(&f);
+    return rc;
+}
+
+static int load_text(struct args *a, const struct sluice_model *m, int32_t **ids)
+{
+    struct sluice_error e = {0};
+    char *text;
+    size_t n;
+    if (readall(&text, &n, "bench", a->text))
+        return 1;
+    *ids = malloc((n + 16) * sizeof **ids);
+    int64_t got = *ids ? sluice_model_tokenize(m, text, n, 0, *ids, n + 16, &e) : 0;
+    free(text);
+    if (got <= 0)
+        return opt_fail("bench", "%s: %s", a->text, e.code ? e.msg : "no tokens in it");
+    a->p.text = *ids;
+    a->p.n_text = (uint32_t)got;
+    return 0;
+}
+
+static int run(struct args *a)
+{
+    struct sluice_error e = {0};
+    struct sluice_model *m = NULL;
+    struct bench_result r[BENCH_MAX_BUDGETS];
+    uint64_t budgets[BENCH_MAX_BUDGETS];
+    int32_t *ids = NULL;
+    int n, done = 0, rc;
+    if (parse_budgets(a, budgets, &n))
+        return 1;
+    if (sluice_model_open(a->m.path, &m, &e))
+        return opt_fail("bench", "%s", e.msg);
+    a->p.path = a->m.path;
+    a->p.cold = a->cold;
+    a->p.cancel = &cancel_flag;
+    a->p.progress = a->m.quiet ? NULL : stderr;
+    rc = a->text ? load_text(a, m, &ids) : 0;
+    for (; !rc && done < n; done++) {
+        a->p.ctx = a->m.params;
+        a->p.ctx.ram_bytes = budgets[done];
+        rc = bench_run(m, &a->p, &r[done], &e);
+        if (rc == SLUICE_ECANCELED)
+            rc = opt_fail("bench", "interrupted");
+        else if (rc)
+            rc = opt_fail("bench", "%s", e.msg);
+        else
+            bench_table(stdout, &r[done], 1);
+        fflush(stdout);
+    }
+    if (!rc)
+        rc = write_results(a, r, n);
+    free(ids);
+    sluice_model_free(m);
+    return rc;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+    struct args a = {.p = {.n_prompt = 512, .n_gen = 64, .n_reps = 3}};
+    sluice_params_init(&a.m.params);
+    const struct opt own[] = {
+        {"prompt", 'p', "N", "tokens of prompt (default 512; 0: no prefill phase)", OPT_U32, &a.p.n_prompt},
+        {"predict", 'n', "N", "tokens to decode after it (default 64; 0: no decode phase)", OPT_U32, &a.p.n_gen},
+        {"depth", 'd', "N", "tokens that are in the context before either (default 0)", OPT_U32, &a.p.n_depth},
+        {"reps", 'r', "N", "repetitions (default 3)", OPT_U32, &a.p.n_reps},
+        {"cold", 0, NULL, "an empty expert cache for each repetition (default: one warm context)", OPT_FLAG, &a.cold},
+        {"text", 'f', "FILE", "feed this text instead of random tokens, so that routing is that of real use", OPT_STR, &a.text},
+        {"seed", 's', "N", "seed of the random tokens", OPT_U64, &a.p.seed},
+        {"sweep", 0, "SIZES", "several budgets, e.g. 2G,4G,8G,unlimited", OPT_STR, &a.sweep},
+        {"json", 0, "FILE", "write results as JSON", OPT_STR, &a.json},
+        {"csv", 0, "FILE", "write results as CSV", OPT_STR, &a.csv},
+        {"svg", 0, "FILE", "draw decoding speed over the budgets, beside both limits", OPT_STR, &a.svg},
+        {0},
+    };
+    const struct opt *tables[] = {own, opt_model_table(&a.m), NULL};
+    const struct opt_command c = {"bench", "sluice bench -m MODEL [-p N] [-n N] [--ram SIZE] [options]",
+        "Measures the disk and the memory, then prefill and decode, then disk and memory again; says how near the speed is to "
+        "what those rates allow. A run is void where a rate moved by more than 10% meanwhile.", tables,
+        "  sluice bench -m model.gguf -p 512 -n 64 --ram 4G -r 3 --json result.json\n"
+        "  sluice bench -m model.gguf -p 0 -n 32 --sweep 2G,4G,8G,unlimited --svg sweep.svg\n", 0};
+    int n_args, rc = opt_parse(&c, argc, argv, &n_args);
+    if (rc)
+        return rc == OPT_EXIT ? 0 : rc;
+    if (!a.m.path)
+        return opt_fail("bench", "no model: give one with -m FILE");
+    if (!a.p.n_reps || a.p.n_reps > BENCH_MAX_REPS)
+        return opt_fail("bench", "-r %u: 1 to %d repetitions", a.p.n_reps, BENCH_MAX_REPS);
+    if (!a.p.n_prompt && !a.p.n_gen)
+        return opt_fail("bench", "-p 0 and -n 0 leave nothing to measure");
+    if (a.p.n_prompt > 1u << 24 || a.p.n_gen > 1u << 24 || a.p.n_depth > 1u << 24)
+        return opt_fail("bench", "-p, -n and -d: at most 16777216 tokens");
+    struct sigaction sa = {.sa_handler = on_sigint};
+    sigaction(SIGINT, &sa, NULL);
+    return run(&a);
+}
