@@ -60,6 +60,8 @@ CFLAGS  ?=
 LDFLAGS ?=
 ALL_CFLAGS = $(BASE) $(ISA) $(SANFLAGS) $(CFLAGS)
 LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null || echo -lpcre2-8) -lm -pthread
+# The program alone: JSON.
+APP_LIBS := $(shell $(PKG_CONFIG) --libs jansson 2>/dev/null || echo -ljansson)
 LINK = $(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS)
 
 # ---- sources ------------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ $(SO): $(OBJ) $(B)/objects.stamp
 wrap = $(if $(RUN_UNDER),mv $@ $@.elf; printf '\#!/bin/sh\nexec $(RUN_UNDER) "$$0.elf" "$$@"\n' > $@; chmod +x $@)
 
 $(B)/sluice: $(APP_OBJ) $(B)/libsluice.a
-	$(LINK) $(STATIC) -o $@ $(APP_OBJ) $(B)/libsluice.a $(LIBS)
+	$(LINK) $(STATIC) -o $@ $(APP_OBJ) $(B)/libsluice.a $(APP_LIBS) $(LIBS)
 	@$(wrap)
 
 # ---- tests --------------------------------------------------------------------------------------
