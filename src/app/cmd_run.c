@@ -122,7 +122,7 @@ static int make_prompt(struct run *r)
                         a->raw ? "--raw switches it off" : "this model has none");
     }
     int64_t cap = (int64_t)n + 8, got;
-    r->ids = malloc(sizeof *r->ids * (size_t)cap);
+    r->ids = calloc((size_t)cap, sizeof *r->ids);
     got = r->ids ? sluice_model_tokenize(r->model, text, n, SLUICE_TOKENIZE_BOS | SLUICE_TOKENIZE_SPECIAL, r->ids,
                                          (size_t)cap, &e)
                  : SLUICE_ENOMEM;
