@@ -121,6 +121,10 @@ static int make_prompt(struct run *r)
         return opt_fail("run", "--system needs a chat template, and %s",
                         a->raw ? "--raw switches it off" : "this model has none");
     }
+    if (n > INT32_MAX) {
+        free(text);
+        return opt_fail("run", "a prompt of %zu bytes is too long", n);
+    }
     int64_t cap = (int64_t)n + 8, got;
     r->ids = calloc((size_t)cap, sizeof *r->ids);
     got = r->ids ? sluice_model_tokenize(r->model, text, n, SLUICE_TOKENIZE_BOS | SLUICE_TOKENIZE_SPECIAL, r->ids,
