@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include "base/err.h"
+#include "text/chat_template.h"
 
 static int no_tokenizer(const struct sluice_model *s, struct sluice_error *err)
 {
@@ -30,4 +31,27 @@ int sluice_decoder_create(const struct sluice_model *s, struct sluice_decoder **
 {
     *out = NULL;
     return s->tok ? decoder_create(s->tok, out, err) : no_tokenizer(s, err);
+}
+
+static bool template_of(const struct sluice_model *s, struct gguf_str *out)
+{
+    return gguf_get_str(s->m.gguf, "tokenizer.chat_template", out) && out->n > 0;
+}
+
+int sluice_model_has_template(const struct sluice_model *s)
+{
+    struct gguf_str t;
+    return s->tok && template_of(s, &t);
+}
+
+int sluice_model_apply_template(const struct sluice_model *s, const struct sluice_message *msgs, size_t n_msgs,
+                                char **out, struct sluice_error *err)
+{
+    struct gguf_str t;
+    *out = NULL;
+    if (!s->tok)
+        return no_tokenizer(s, err);
+    if (!template_of(s, &t))
+        return err_set(err, SLUICE_EUNSUPPORTED, "%s: the model has no chat template", gguf_path(s->m.gguf, 0));
+    return chat_template_apply(t.p, t.n, s->tok, msgs, n_msgs, out, err);
 }
