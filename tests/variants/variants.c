@@ -2,13 +2,17 @@
  *
  * Takes tiny models of tests/golden and rewrites them: tensors fused or split as other converters do, matrices
  * halved with a scale of 2 beside them (NVFP4's .scale), names that share one place in the file, blocks that are
- * to be left aside.  The logits must equal the original's to the bit, resident, and with the smallest expert cache. */
+ * to be left aside.  The logits must equal the original's to the bit, resident, and with the smallest expert cache.
+ *
+ * Rotary scaling that the goldens lack is metadata alone: there the logits must be near what transformers says of the
+ * model so configured (data/NAME.f32, float32 [72][n_vocab], for the golden's tokens). */
 #include "common/rewrite.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#define N_TOK_MAX 72
 #define N_TOK 24
 
 static int n_passed, n_failed;
@@ -31,8 +35,15 @@ static void fail(const char *what, const char *why)
     n_failed++;
 }
 
-/* False, with a message, where the model does not run. */
-static bool run(const char *what, const char *file, bool smallest, struct logits *out)
+static void some_tokens(int32_t *tokens, uint32_t n_vocab)
+{
+    for (uint32_t i = 0; i < N_TOK; i++)
+        tokens[i] = (int32_t)((i * 97 + 31) % n_vocab);
+}
+
+/* False, with a message, where the model does not run.  tokens NULL: N_TOK of some_tokens. */
+static bool run(const char *what, const char *file, bool smallest, const int32_t *tokens, uint32_t n_tok,
+                struct logits *out)
 {
     struct sluice_error err = {0};
     struct sluice_model *m;
@@ -47,15 +58,14 @@ static bool run(const char *what, const char *file, bool smallest, struct logits
     sluice_model_get_info(m, &out->info);
     p.ram_bytes = SLUICE_RAM_UNLIMITED;
     p.act = SLUICE_ACT_F32;
-    p.n_ctx = 64;
+    p.n_ctx = 128;
     p.n_threads = 1;
     p.expert_cache_bytes = smallest && out->info.n_expert ? SLUICE_CACHE_MIN : SLUICE_CACHE_AUTO;
-    int32_t tokens[N_TOK];
+    int32_t some[N_TOK];
     out->n_vocab = out->info.n_vocab;
-    out->v = calloc((size_t)N_TOK * out->n_vocab, sizeof *out->v);
-    for (int i = 0; i < N_TOK; i++)
-        tokens[i] = (i * 97 + 31) % (int)out->n_vocab;
-    struct sluice_batch_part part = {.tokens = tokens, .n_tok = N_TOK};
+    out->v = calloc((size_t)n_tok * out->n_vocab, sizeof *out->v);
+    some_tokens(some, out->n_vocab);
+    struct sluice_batch_part part = {.tokens = tokens ? tokens : some, .n_tok = n_tok};
     struct sluice_sink sink = {.user = out, .on_logits = on_logits};
     int rc = sluice_context_create(m, &p, NULL, NULL, &c, &err);
     if (rc == 0) {
@@ -84,9 +94,9 @@ static void compare(const char *what, const char *file, struct rewrite *r, struc
     struct logits a = {0}, b = {0};
     rewrite_save(r, path);
     rewrite_free(r);
-    bool ok = run(what, file, false, &a);
+    bool ok = run(what, file, false, NULL, N_TOK, &a);
     for (int smallest = 0; ok && smallest < 2; smallest++) {
-        if (!run(what, path, smallest, &b)) {
+        if (!run(what, path, smallest, NULL, N_TOK, &b)) {
             ok = false;
         } else {
             if (memcmp(a.v, b.v, (size_t)N_TOK * a.n_vocab * sizeof(float))) {
@@ -103,6 +113,49 @@ static void compare(const char *what, const char *file, struct rewrite *r, struc
         info[0] = a.info;
         info[1] = b.info;
     }
+}
+
+static void load(const char *file, void *out, size_t n_bytes)
+{
+    FILE *fp = fopen(file, "rb");
+    if (!fp || fread(out, 1, n_bytes, fp) != n_bytes) {
+        fprintf(stderr, "variants: %s: cannot be read\n", file);
+        exit(1);
+    }
+    fclose(fp);
+}
+
+/* Saves the changed copy of a golden and compares it with a reference of its own. */
+static void near(const char *what, const char *family, struct rewrite *r, const char *reference)
+{
+    char file[128];
+    int32_t tokens[N_TOK_MAX];
+    struct logits a;
+    snprintf(file, sizeof file, "tests/golden/data/%s/tokens.i32", family);
+    load(file, tokens, sizeof tokens);
+    rewrite_save(r, path);
+    rewrite_free(r);
+    bool ok = run(what, path, false, tokens, N_TOK_MAX, &a);
+    unlink(path);
+    if (!ok)
+        return;
+    size_t n = (size_t)N_TOK_MAX * a.n_vocab;
+    float *want = calloc(n, sizeof *want);
+    double worst = 0, top = 0;
+    load(reference, want, n * sizeof *want);
+    for (size_t i = 0; i < n; i++) {
+        double d = a.v[i] > want[i] ? (double)a.v[i] - want[i] : (double)want[i] - a.v[i];
+        double v = want[i] > 0 ? want[i] : -want[i];
+        worst = d > worst || d != d ? d : worst;
+        top = v > top ? v : top;
+    }
+    printf("%s: %.2e\n", what, worst / top);
+    if (worst / top < 1e-4)
+        n_passed++;
+    else
+        fail(what, "too far from the reference");
+    free(want);
+    free(a.v);
 }
 
 /* ---- changes ---- */
@@ -287,6 +340,21 @@ static void per_layer_values(void)
     compare("one value for each layer", file, r, NULL);
 }
 
+static void scaled_rope(void)
+{
+    char file[128];
+    struct rewrite *r = original("qwen3", file);
+    rewrite_str(r, "qwen3.rope.scaling.type", "yarn");
+    rewrite_f32(r, "qwen3.rope.scaling.factor", 4.0f);
+    rewrite_u32(r, "qwen3.rope.scaling.original_context_length", 32);
+    near("YaRN by 4", "qwen3", r, "tests/variants/data/qwen3_yarn.f32");
+    r = original("llama3", file);
+    rewrite_remove(r, "rope_freqs.weight");
+    rewrite_str(r, "llama.rope.scaling.type", "linear");
+    rewrite_f32(r, "llama.rope.scaling.factor", 2.5f);
+    near("linear scaling by 2.5", "llama3", r, "tests/variants/data/llama3_linear.f32");
+}
+
 int main(void)
 {
     snprintf(path, sizeof path, "/tmp/sluice_variants_%d.gguf", (int)getpid());
@@ -298,6 +366,7 @@ int main(void)
     tied();
     repeated();
     per_layer_values();
+    scaled_rope();
     printf("%d passed, %d failed\n", n_passed, n_failed);
     return n_failed ? 1 : 0;
 }
