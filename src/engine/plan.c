@@ -119,7 +119,7 @@ struct sizes { /* what does not depend on the budget */
 
 static uint32_t longest_row(const struct model *m)
 {
-    uint32_t n = 1;
+    uint32_t n = 2 * m->hp.n_expert + 1; /* the router works on two rows of scores */
     for (uint32_t i = 0; i < MODEL_N_GLOBAL; i++)
         if (m->global[i].t && m->global[i].n > n)
             n = m->global[i].n;
