@@ -31,15 +31,15 @@ PKG_CONFIG ?= pkg-config
 RUN_UNDER :=
 ifeq ($(SAN),1)
   B := build-asan
-  SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
+  SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g1
 else ifeq ($(SAN),thread)
   B := build-tsan
-  SANFLAGS := -fsanitize=thread -O1
+  SANFLAGS := -fsanitize=thread -O1 -g1
 else ifeq ($(FUZZ),1)
   B := build-fuzz
   CC := clang
   SANFLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
-              -fno-omit-frame-pointer -O1
+              -fno-omit-frame-pointer -O1 -g1
 else ifeq ($(ARM64),1)
   B := build-arm64
   CC := aarch64-linux-gnu-gcc
@@ -85,9 +85,15 @@ $(B)/%_avx2.o:   ISA = -mavx2 -mfma -mf16c -mbmi2
 $(B)/%_avx512.o: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512
 $(B)/%_amx.o:    ISA = -mamx-tile -mamx-int8 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c -mbmi2
 
+ifeq ($(FUZZ),1)
+# Fuzzers read files and texts; kernels are slow to build with checks in every lane.
+$(B)/src/kernels/%.o $(B)/src/blocks/%.o: SANFLAGS = -O1 -g1
+endif
+
 # Two stamps, rewritten only when their content changes: the flags that every
 # object is made with, and the objects that the library is made of.
-$(B)/flags.stamp: STAMP = $(shell $(CC) --version 2>/dev/null | head -1) $(CC) $(BASE) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS)
+FLAGS_ID := $(shell $(CC) --version 2>/dev/null | head -1) $(CC) $(BASE) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS)
+$(B)/flags.stamp: STAMP = $(FLAGS_ID)
 $(B)/objects.stamp: STAMP = $(OBJ) $(APP_OBJ)
 $(B)/flags.stamp $(B)/objects.stamp: FORCE
 	@mkdir -p $(@D); printf '%s\n' '$(STAMP)' | cmp -s - $@ || printf '%s\n' '$(STAMP)' > $@
