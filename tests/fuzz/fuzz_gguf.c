@@ -26,7 +26,7 @@ static void use_kv(const struct gguf *g, const struct gguf_kv *kv)
     size_t pos = 0;
     uint64_t n_str = 0;
     for (uint64_t i = 0; i <= kv->n && i < 100; i++) {
-        bool any = gguf_kv_u32(kv, i, &u) | gguf_kv_i64(kv, i, &s) | gguf_kv_f32(kv, i, &f);
+        bool any = (int)gguf_kv_u32(kv, i, &u) | (int)gguf_kv_i64(kv, i, &s) | (int)gguf_kv_f32(kv, i, &f);
         REQUIRE(!any || i < kv->n);
         sink += any;
     }
