@@ -131,7 +131,7 @@ static struct attn_mem attn_mem_of(void *scratch, size_t ldk, size_t ldv)
     m.acc = p, p += CPU_ATTN_QUERIES * ldv;
     m.A = p, p += CPU_ATTN_QUERIES * ldv;
     m.s = p, p += CPU_ATTN_QUERIES * VEC_ATTN_BLOCK;
-    m.wide = p, p += VEC_ATTN_TILE * (ldk > ldv ? ldk : ldv);
+    m.wide = p, p += VEC_ATTN_TILE * ((ldk > ldv ? ldk : ldv) + 16);
     m.m = p, p += CPU_ATTN_QUERIES;
     m.sum = p, p += CPU_ATTN_QUERIES;
     m.M = p, p += CPU_ATTN_QUERIES;
@@ -144,7 +144,7 @@ static struct attn_mem attn_mem_of(void *scratch, size_t ldk, size_t ldv)
 size_t ops_cpu_attn_bytes(uint32_t max_head_dim)
 {
     const size_t ld = pad16(max_head_dim);
-    return (CPU_ATTN_QUERIES * (3 * ld + VEC_ATTN_BLOCK + 6) + VEC_ATTN_TILE * ld) * sizeof(float);
+    return (CPU_ATTN_QUERIES * (3 * ld + VEC_ATTN_BLOCK + 6) + VEC_ATTN_TILE * (ld + 16)) * sizeof(float);
 }
 
 static float *query_of(const struct attn_job *j, const struct attn_tile *t, uint32_t i, uint32_t *tok, uint32_t *head)

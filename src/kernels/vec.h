@@ -61,7 +61,7 @@ struct vec_attn {
     float *m, *sum;          /* [n_q] out */
     float *acc;              /* [n_q][d_v rounded up to 16] out */
     float *s;                /* scratch [n_q][VEC_ATTN_BLOCK], 64-byte aligned */
-    float *wide;             /* scratch [VEC_ATTN_TILE][max(d_k, d_v) rounded up to 16], 64-byte aligned */
+    float *wide;             /* scratch [VEC_ATTN_TILE][max(d_k, d_v) rounded up to 16, plus 16], 64-byte aligned */
 };
 
 struct vec_table {

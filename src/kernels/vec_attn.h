@@ -67,89 +67,78 @@ static inline void vec_widen_row(uint32_t type, const void *src, size_t n, float
 
 static void vec_widen(uint32_t type, const void *src, size_t n, float *y) { vec_widen_row(type, src, n, y); }
 
-/* Rows of a tile as floats, padded to 16 columns: the cache itself where it is that already. */
+/* Floats between the rows of a widened tile: 16 more than they hold, since rows a power of two apart
+ * would all fall into the same few sets of a first-level cache. */
+static inline size_t vec_attn_ld(uint32_t d) { return ((d + 15) & ~15u) + 16; }
+
+/* Rows of a tile as floats, padded to 16 columns. */
 static const float *vec_attn_tile(uint32_t type, const void *base, size_t stride, uint32_t j0, uint32_t n_j,
                                   uint32_t d, float *wide, size_t *ld)
 {
     const unsigned char *p = (const unsigned char *)base + j0 * stride;
-    if (type == DTYPE_F32 && d % 16 == 0 && stride % 4 == 0) {
-        *ld = stride / 4;
-        return (const float *)p;
-    }
-    *ld = (d + 15) & ~15u;
+    const size_t n = (d + 15) & ~15u;
+    *ld = vec_attn_ld(d);
     for (uint32_t j = 0; j < n_j; j++, p += stride) {
         vec_widen_row(type, p, d, wide + j * *ld);
-        for (uint32_t i = d; i < *ld; i++)
+        for (size_t i = d; i < n; i++)
             wide[j * *ld + i] = 0.0f;
     }
     return wide;
 }
 
-/* s[i][j] = dot of query i and key j for a tile of QT x KT; n16 vectors long. */
-#define VEC_QK(QT, KT)                                                                                            \
-    static inline void vec_qk_##QT##_##KT(const float *q, size_t ldq, const float *k, size_t ldk, unsigned n16,   \
-                                          float *s)                                                               \
-    {                                                                                                             \
-        v16 acc[QT][KT];                                                                                          \
-        _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++)                                                      \
-            _Pragma("GCC unroll 4") for (int j = 0; j < KT; j++) acc[i][j] = v_zero();                            \
-        for (unsigned c = 0; c < n16; c++) {                                                                      \
-            v16 vq[QT];                                                                                           \
-            _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++) vq[i] = v_load(q + i * ldq + 16 * c);            \
-            _Pragma("GCC unroll 4") for (int j = 0; j < KT; j++) {                                                \
-                v16 vk = v_load(k + j * ldk + 16 * c);                                                            \
-                _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++) acc[i][j] = v_fma(vq[i], vk, acc[i][j]);     \
-            }                                                                                                     \
-        }                                                                                                         \
-        VEC_QK_FOLD(QT, KT)                                                                                       \
-    }
-#define VEC_QK_FOLD(QT, KT)                                                                                       \
-    if (KT == 4) {                                                                                                \
-        _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++)                                                      \
-            v_fold4(acc[i][0], acc[i][KT > 1], acc[i][KT > 2 ? 2 : 0], acc[i][KT > 3 ? 3 : 0],                    \
-                    s + i * VEC_ATTN_BLOCK);                                                                      \
-    } else if (QT == 2 && KT == 2) {                                                                              \
-        float t[4];                                                                                               \
-        v_fold4(acc[0][0], acc[0][KT > 1], acc[QT > 1][0], acc[QT > 1][KT > 1], t);                               \
-        s[0] = t[0], s[1] = t[1], s[VEC_ATTN_BLOCK] = t[2], s[VEC_ATTN_BLOCK + 1] = t[3];                         \
-    } else {                                                                                                      \
-        _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++)                                                      \
-            _Pragma("GCC unroll 4") for (int j = 0; j < KT; j++) s[i * VEC_ATTN_BLOCK + j] = v_fold(acc[i][j]);   \
-    }
-#define VEC_PASTE3(a, b, c) a##b##_##c
-#define VEC_PASTE(a, b, c) VEC_PASTE3(a, b, c)
-#define VEC_QK_X(QT, KT) VEC_QK(QT, KT) /* expands the tile sizes first */
-VEC_QK_X(VEC_QT, VEC_KT)
-VEC_QK_X(VEC_QT, 1)
-#if VEC_QT > 1
-VEC_QK_X(1, VEC_KT)
-VEC_QK_X(1, 1)
-#endif
+#define VEC_INLINE static inline __attribute__((always_inline))
 
+/* s[i][j] = dot of query i and key j for qt queries and kt keys, n16 vectors long; qt and kt are
+ * constants of the caller, so that acc stays in registers. */
+VEC_INLINE void vec_qk(int qt, int kt, const float *q, size_t ldq, const float *k, size_t ldk, size_t n16, float *s)
+{
+    v16 acc[VEC_QT][VEC_KT], vq[VEC_QT];
+#pragma GCC unroll 4
+    for (int i = 0; i < qt; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < kt; j++)
+            acc[i][j] = v_zero();
+    for (size_t c = 0; c < n16; c++) {
+#pragma GCC unroll 4
+        for (int i = 0; i < qt; i++)
+            vq[i] = v_load(q + i * ldq + 16 * c);
+#pragma GCC unroll 4
+        for (int j = 0; j < kt; j++) {
+            const v16 vk = v_load(k + j * ldk + 16 * c);
+#pragma GCC unroll 4
+            for (int i = 0; i < qt; i++)
+                acc[i][j] = v_fma(vq[i], vk, acc[i][j]);
+        }
+    }
+    if (qt == VEC_QT && kt == VEC_KT) {
+        v_fold_tile(acc, s, VEC_ATTN_BLOCK);
+        return;
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < qt; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < kt; j++)
+            s[i * VEC_ATTN_BLOCK + j] = v_fold(acc[i][j]);
+}
+
+/* The scores of keys j0 .. j0+n_j-1, which are k's rows.  Keys in the outer loop: a few rows of K meet all
+ * queries, which are fewer bytes than a tile. */
 static void vec_attn_scores(const struct vec_attn *a, const float *k, size_t ldk, uint32_t j0, uint32_t n_j)
 {
-    const size_t ldq = (a->d_k + 15) & ~15u;
-    const unsigned n16 = (unsigned)(ldq / 16);
-    /* keys in the outer loop: a few rows of K meet all queries, which are fewer bytes than a tile */
+    const size_t ldq = (a->d_k + 15) & ~15u, n16 = ldq / 16;
     uint32_t j = 0;
-    for (; j + VEC_KT <= n_j; j += VEC_KT) {
+    for (; j + VEC_KT <= n_j; j += VEC_KT, k += VEC_KT * ldk) {
+        const float *q = a->q;
+        float *s = a->s + j0 + j;
         uint32_t i = 0;
-        for (; i + VEC_QT <= a->n_q; i += VEC_QT)
-            VEC_PASTE(vec_qk_, VEC_QT, VEC_KT)(a->q + i * ldq, ldq, k + j * ldk, ldk, n16,
-                                               a->s + (size_t)i * VEC_ATTN_BLOCK + j0 + j);
-        for (; i < a->n_q; i++)
-            VEC_PASTE(vec_qk_, 1, VEC_KT)(a->q + i * ldq, ldq, k + j * ldk, ldk, n16,
-                                          a->s + (size_t)i * VEC_ATTN_BLOCK + j0 + j);
+        for (; i + VEC_QT <= a->n_q; i += VEC_QT, q += VEC_QT * ldq, s += VEC_QT * VEC_ATTN_BLOCK)
+            vec_qk(VEC_QT, VEC_KT, q, ldq, k, ldk, n16, s);
+        for (; i < a->n_q; i++, q += ldq, s += VEC_ATTN_BLOCK)
+            vec_qk(1, VEC_KT, q, ldq, k, ldk, n16, s);
     }
-    for (; j < n_j; j++) {
-        uint32_t i = 0;
-        for (; i + VEC_QT <= a->n_q; i += VEC_QT)
-            VEC_PASTE(vec_qk_, VEC_QT, 1)(a->q + i * ldq, ldq, k + j * ldk, ldk, n16,
-                                          a->s + (size_t)i * VEC_ATTN_BLOCK + j0 + j);
-        for (; i < a->n_q; i++)
-            VEC_PASTE(vec_qk_, 1, 1)(a->q + i * ldq, ldq, k + j * ldk, ldk, n16,
-                                     a->s + (size_t)i * VEC_ATTN_BLOCK + j0 + j);
-    }
+    for (; j < n_j; j++, k += ldk)
+        for (uint32_t i = 0; i < a->n_q; i++)
+            vec_qk(1, 1, a->q + i * ldq, ldq, k, ldk, n16, a->s + (size_t)i * VEC_ATTN_BLOCK + j0 + j);
 }
 
 /* Scores of one query to probabilities, in place. */
@@ -181,76 +170,81 @@ static void vec_attn_softmax(float *s, uint32_t lo, uint32_t hi, float scale, fl
     *sum_out = v_fold(acc);
 }
 
-/* acc[i][0 .. 16*DT) += p[i][j] * v[j] for j in j0 .. j1-1. */
-#define VEC_PV(QT, DT)                                                                                            \
-    static inline void vec_pv_##QT##_##DT(float *acc, size_t lda, const float *p, const float *v, size_t ldv,     \
-                                          uint32_t j0, uint32_t j1)                                               \
-    {                                                                                                             \
-        v16 r[QT][DT];                                                                                            \
-        _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++)                                                      \
-            _Pragma("GCC unroll 4") for (int d = 0; d < DT; d++) r[i][d] = v_load(acc + i * lda + 16 * d);        \
-        for (uint32_t j = j0; j < j1; j++) {                                                                      \
-            v16 vv[DT];                                                                                           \
-            _Pragma("GCC unroll 4") for (int d = 0; d < DT; d++) vv[d] = v_load(v + j * ldv + 16 * d);            \
-            _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++) {                                                \
-                v16 b = v_set1(p[i * VEC_ATTN_BLOCK + j]);                                                        \
-                _Pragma("GCC unroll 4") for (int d = 0; d < DT; d++) r[i][d] = v_fma(b, vv[d], r[i][d]);          \
-            }                                                                                                     \
-        }                                                                                                         \
-        _Pragma("GCC unroll 4") for (int i = 0; i < QT; i++)                                                      \
-            _Pragma("GCC unroll 4") for (int d = 0; d < DT; d++) v_store(acc + i * lda + 16 * d, r[i][d]);        \
-    }
-#define VEC_PV_X(QT, DT) VEC_PV(QT, DT)
-VEC_PV_X(VEC_QT, VEC_DT)
-VEC_PV_X(VEC_QT, 1)
-#if VEC_QT > 1
-VEC_PV_X(1, VEC_DT)
-VEC_PV_X(1, 1)
-#endif
-
-/* One query over positions j0 .. j1-1 of the tile (v points at the tile's position 0). */
-static void vec_attn_pv1(float *acc, size_t lda, const float *p, const float *v, size_t ldv, uint32_t j0, uint32_t j1)
+/* acc[i][0 .. 16*dt) += p[i][j] * v[j] for j in j0 .. j1-1, ascending; qt and dt are constants. */
+VEC_INLINE void vec_pv(int qt, int dt, float *acc, size_t lda, const float *p, const float *v, size_t ldv,
+                       uint32_t j0, uint32_t j1)
 {
-    size_t d = 0;
-    if (j0 >= j1)
-        return;
-    for (; d + 16 * VEC_DT <= lda; d += 16 * VEC_DT)
-        VEC_PASTE(vec_pv_, 1, VEC_DT)(acc + d, lda, p, v + d, ldv, j0, j1);
-    for (; d < lda; d += 16)
-        VEC_PASTE(vec_pv_, 1, 1)(acc + d, lda, p, v + d, ldv, j0, j1);
+    v16 r[VEC_QT][VEC_DT], vv[VEC_DT];
+#pragma GCC unroll 4
+    for (int i = 0; i < qt; i++)
+#pragma GCC unroll 4
+        for (int d = 0; d < dt; d++)
+            r[i][d] = v_load(acc + i * lda + 16 * d);
+    for (uint32_t j = j0; j < j1; j++) {
+#pragma GCC unroll 4
+        for (int d = 0; d < dt; d++)
+            vv[d] = v_load(v + j * ldv + 16 * d);
+#pragma GCC unroll 4
+        for (int i = 0; i < qt; i++) {
+            const v16 b = v_set1(p[i * VEC_ATTN_BLOCK + j]);
+#pragma GCC unroll 4
+            for (int d = 0; d < dt; d++)
+                r[i][d] = v_fma(b, vv[d], r[i][d]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < qt; i++)
+#pragma GCC unroll 4
+        for (int d = 0; d < dt; d++)
+            v_store(acc + i * lda + 16 * d, r[i][d]);
+}
+
+/* One query, dt vectors of columns. */
+VEC_INLINE void vec_pv_one(int dt, float *acc, const float *p, const float *v, size_t ldv, uint32_t j0, uint32_t j1)
+{
+    if (j0 < j1)
+        vec_pv(1, dt, acc, 0, p, v, ldv, j0, j1);
 }
 
 static inline uint32_t vec_clamp(uint32_t x, uint32_t lo, uint32_t hi) { return x < lo ? lo : x > hi ? hi : x; }
 
-/* The values of a tile: positions t0 .. t0+n_t-1. */
-static void vec_attn_values(const struct vec_attn *a, const float *v, size_t ldv, uint32_t t0, uint32_t n_t)
+/* Columns d .. d+16*dt-1 of all queries, of the tile of positions t0 .. t0+n_t-1 (v's rows). */
+VEC_INLINE void vec_attn_columns(int dt, const struct vec_attn *a, const float *v, size_t ldv, uint32_t t0,
+                                 uint32_t n_t, size_t d)
 {
     const size_t lda = (a->d_v + 15) & ~15u;
     for (uint32_t i = 0; i < a->n_q; i += VEC_QT) {
-        uint32_t n = a->n_q - i < VEC_QT ? a->n_q - i : VEC_QT, lo[VEC_QT], hi[VEC_QT], from = 0, to = n_t;
+        const uint32_t n = a->n_q - i < VEC_QT ? a->n_q - i : VEC_QT;
+        uint32_t lo[VEC_QT], hi[VEC_QT], from = 0, to = n_t;
         for (uint32_t g = 0; g < n; g++) {
             lo[g] = vec_clamp(a->lo[i + g], t0, t0 + n_t) - t0;
             hi[g] = vec_clamp(a->hi[i + g], t0, t0 + n_t) - t0;
             from = lo[g] > from ? lo[g] : from;
             to = hi[g] < to ? hi[g] : to;
         }
-        float *acc = a->acc + i * lda;
+        float *acc = a->acc + i * lda + d;
         const float *p = a->s + (size_t)i * VEC_ATTN_BLOCK + t0;
-        if (n < VEC_QT || from >= to) { /* too few, or nothing that all of them see */
-            for (uint32_t g = 0; g < n; g++)
-                vec_attn_pv1(acc + g * lda, lda, p + g * VEC_ATTN_BLOCK, v, ldv, lo[g], hi[g]);
+        /* what all of them see, side by side, between what each sees alone */
+        const bool together = n == VEC_QT && from < to;
+        for (uint32_t g = 0; g < n; g++)
+            vec_pv_one(dt, acc + g * lda, p + g * VEC_ATTN_BLOCK, v, ldv, lo[g], together ? from : hi[g]);
+        if (!together)
             continue;
-        }
+        vec_pv(VEC_QT, dt, acc, lda, p, v, ldv, from, to);
         for (uint32_t g = 0; g < n; g++)
-            vec_attn_pv1(acc + g * lda, lda, p + g * VEC_ATTN_BLOCK, v, ldv, lo[g], from);
-        size_t d = 0;
-        for (; d + 16 * VEC_DT <= lda; d += 16 * VEC_DT)
-            VEC_PASTE(vec_pv_, VEC_QT, VEC_DT)(acc + d, lda, p, v + d, ldv, from, to);
-        for (; d < lda; d += 16)
-            VEC_PASTE(vec_pv_, VEC_QT, 1)(acc + d, lda, p, v + d, ldv, from, to);
-        for (uint32_t g = 0; g < n; g++)
-            vec_attn_pv1(acc + g * lda, lda, p + g * VEC_ATTN_BLOCK, v, ldv, to, hi[g]);
+            vec_pv_one(dt, acc + g * lda, p + g * VEC_ATTN_BLOCK, v, ldv, to, hi[g]);
     }
+}
+
+/* Columns in the outer loop: a tile's strip of them stays in the first cache for all queries. */
+static void vec_attn_values(const struct vec_attn *a, const float *v, size_t ldv, uint32_t t0, uint32_t n_t)
+{
+    const size_t n = (a->d_v + 15) & ~15u;
+    size_t d = 0;
+    for (; d + 16 * VEC_DT <= n; d += 16 * VEC_DT)
+        vec_attn_columns(VEC_DT, a, v + d, ldv, t0, n_t, d);
+    for (; d < n; d += 16)
+        vec_attn_columns(1, a, v + d, ldv, t0, n_t, d);
 }
 
 static void vec_attn_block(const struct vec_attn *a)

@@ -5,6 +5,12 @@
 #include <math.h>
 #include <string.h>
 
+/* Register tiles: queries, keys and vectors of columns in attention; vectors of a delta panel. */
+#define VEC_QT 2
+#define VEC_KT 2
+#define VEC_DT 2
+#define VEC_PT 2
+
 typedef struct { __m256 a, b; } v16;
 typedef struct { __m256i a, b; } i16;
 typedef struct { __m256 a, b; } m16;
@@ -65,17 +71,19 @@ static inline float v_fold(v16 x)
 }
 
 /* The same additions for four vectors, two of them in the halves of one register. */
-#define VEC_HAS_FOLD4
-static inline void v_fold4(v16 a, v16 b, v16 c, v16 d, float *out)
+#define VEC_HAS_FOLD_TILE
+static inline void v_fold_tile(const v16 t[2][2], float *s, size_t ld)
 {
-    __m256 a8 = _mm256_add_ps(a.a, a.b), b8 = _mm256_add_ps(b.a, b.b);
-    __m256 c8 = _mm256_add_ps(c.a, c.b), d8 = _mm256_add_ps(d.a, d.b);
+    __m256 a8 = _mm256_add_ps(t[0][0].a, t[0][0].b), b8 = _mm256_add_ps(t[0][1].a, t[0][1].b);
+    __m256 c8 = _mm256_add_ps(t[1][0].a, t[1][0].b), d8 = _mm256_add_ps(t[1][1].a, t[1][1].b);
     __m256 ac = _mm256_add_ps(_mm256_permute2f128_ps(a8, c8, 0x20), _mm256_permute2f128_ps(a8, c8, 0x31));
     __m256 bd = _mm256_add_ps(_mm256_permute2f128_ps(b8, d8, 0x20), _mm256_permute2f128_ps(b8, d8, 0x31));
-    /* (a0 a1 b0 b1 | c0 c1 d0 d1) + (a2 a3 b2 b3 | c2 c3 d2 d3) */
+    /* (a0 a1 b0 b1 | c0 c1 d0 d1) + (a2 a3 b2 b3 | c2 c3 d2 d3), then the pairs */
     __m256 s2 = _mm256_add_ps(_mm256_shuffle_ps(ac, bd, 0x44), _mm256_shuffle_ps(ac, bd, 0xee));
-    __m128 lo = _mm256_castps256_ps128(s2), hi = _mm256_extractf128_ps(s2, 1);
-    _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(lo, hi, 0x88), _mm_shuffle_ps(lo, hi, 0xdd)));
+    __m256 s1 = _mm256_add_ps(s2, _mm256_permute_ps(s2, 0xb1)); /* a a b b | c c d d */
+    __m256 r = _mm256_permute_ps(s1, 0x08);                     /* a b . . | c d . . */
+    _mm_storel_pi((__m64 *)(void *)s, _mm256_castps256_ps128(r));
+    _mm_storel_pi((__m64 *)(void *)(s + ld), _mm256_extractf128_ps(r, 1));
 }
 
 static inline float v_half_to_float(uint16_t h) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h))); }
@@ -101,10 +109,6 @@ static inline v16 v_load_i8(const void *p)
 
 #include "kernels/vec_tail.h"
 
-#define VEC_QT 2
-#define VEC_KT 2
-#define VEC_DT 2
-#define VEC_PT 2
 #define VEC_LEVEL CPU_AVX2
 #define VEC_TABLE vec_table_avx2
 #include "kernels/vec_body.h"

@@ -5,6 +5,12 @@
 #include <math.h>
 #include <string.h>
 
+/* Register tiles: queries, keys and vectors of columns in attention; vectors of a delta panel. */
+#define VEC_QT 4
+#define VEC_KT 4
+#define VEC_DT 4
+#define VEC_PT 4
+
 typedef __m512 v16;
 typedef __m512i i16;
 typedef __mmask16 m16;
@@ -47,26 +53,37 @@ static inline void v_store_n(float *p, v16 x, unsigned n)
     _mm512_mask_storeu_ps(p, (__mmask16)(0xffffu >> (16 - n)), x);
 }
 
-static inline __m256 v_fold8(v16 x) { return _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1)); }
 static inline float v_fold(v16 x)
 {
-    __m256 s8 = v_fold8(x);
+    __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
     __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
     return _mm_cvtss_f32(_mm_add_ss(s2, _mm_shuffle_ps(s2, s2, 1)));
 }
 
-/* The same additions for four vectors, two of them in the halves of one register. */
-#define VEC_HAS_FOLD4
-static inline void v_fold4(v16 a, v16 b, v16 c, v16 d, float *out)
+/* The same additions for sixteen vectors, packed closer at every step. */
+static inline v16 v_fold8(v16 a, v16 b) /* a's sums of lanes l, l+8 | b's */
 {
-    __m256 a8 = v_fold8(a), b8 = v_fold8(b), c8 = v_fold8(c), d8 = v_fold8(d);
-    __m256 ac = _mm256_add_ps(_mm256_permute2f128_ps(a8, c8, 0x20), _mm256_permute2f128_ps(a8, c8, 0x31));
-    __m256 bd = _mm256_add_ps(_mm256_permute2f128_ps(b8, d8, 0x20), _mm256_permute2f128_ps(b8, d8, 0x31));
-    /* (a0 a1 b0 b1 | c0 c1 d0 d1) + (a2 a3 b2 b3 | c2 c3 d2 d3) */
-    __m256 s2 = _mm256_add_ps(_mm256_shuffle_ps(ac, bd, 0x44), _mm256_shuffle_ps(ac, bd, 0xee));
-    __m128 lo = _mm256_castps256_ps128(s2), hi = _mm256_extractf128_ps(s2, 1);
-    _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(lo, hi, 0x88), _mm_shuffle_ps(lo, hi, 0xdd)));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+}
+static inline v16 v_fold4(v16 ab, v16 cd) /* sums of l, l+4 of a | b | c | d */
+{
+    return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+}
+#define VEC_HAS_FOLD_TILE
+static inline void v_fold_tile(const v16 t[4][4], float *s, size_t ld)
+{
+    v16 c[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) /* a quarter of the register a query */
+        c[j] = v_fold4(v_fold8(t[0][j], t[1][j]), v_fold8(t[2][j], t[3][j]));
+    v16 lo = _mm512_add_ps(_mm512_shuffle_ps(c[0], c[1], 0x44), _mm512_shuffle_ps(c[0], c[1], 0xee));
+    v16 hi = _mm512_add_ps(_mm512_shuffle_ps(c[2], c[3], 0x44), _mm512_shuffle_ps(c[2], c[3], 0xee));
+    v16 r = _mm512_add_ps(_mm512_shuffle_ps(lo, hi, 0x88), _mm512_shuffle_ps(lo, hi, 0xdd));
+    _mm_storeu_ps(s, _mm512_castps512_ps128(r));
+    _mm_storeu_ps(s + ld, _mm512_extractf32x4_ps(r, 1));
+    _mm_storeu_ps(s + 2 * ld, _mm512_extractf32x4_ps(r, 2));
+    _mm_storeu_ps(s + 3 * ld, _mm512_extractf32x4_ps(r, 3));
 }
 
 static inline float v_half_to_float(uint16_t h) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h))); }
@@ -83,10 +100,6 @@ static inline v16 v_load_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cv
 
 #include "kernels/vec_tail.h"
 
-#define VEC_QT 4
-#define VEC_KT 4
-#define VEC_DT 4
-#define VEC_PT 4
 #define VEC_LEVEL CPU_AVX512
 #define VEC_TABLE vec_table_avx512
 #include "kernels/vec_body.h"

@@ -4,11 +4,18 @@
 static void vec_conv_part(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const float *w, uint32_t d_conv,
                           float *state, size_t ld_state)
 {
-    /* weights and history as [tap][channel], so that 16 channels are one vector */
-    float wt[VEC_CONV_MAX][VEC_PANEL] = {{0}}, hist[VEC_CONV_MAX][VEC_PANEL] = {{0}};
-    for (uint32_t c = 0; c < n_ch; c++)
-        for (uint32_t j = 0; j < d_conv; j++)
-            wt[j][c] = w[c * d_conv + j];
+    /* weights and history as [tap][channel], so that 16 channels are one vector; lanes beyond the last
+     * channel hold zeros */
+    float wt[VEC_CONV_MAX][VEC_PANEL], hist[VEC_CONV_MAX][VEC_PANEL];
+    for (uint32_t j = 0; j < d_conv && n_ch % 16; j++)
+        memset(&wt[j][n_ch & ~15u], 0, 64), memset(&hist[j][n_ch & ~15u], 0, 64);
+    if (d_conv == 4) /* the width of every model so far */
+        for (uint32_t c = 0; c < n_ch; c++)
+            wt[0][c] = w[4 * c], wt[1][c] = w[4 * c + 1], wt[2][c] = w[4 * c + 2], wt[3][c] = w[4 * c + 3];
+    else
+        for (uint32_t c = 0; c < n_ch; c++)
+            for (uint32_t j = 0; j < d_conv; j++)
+                wt[j][c] = w[c * d_conv + j];
     for (uint32_t j = 0; j + 1 < d_conv; j++)
         memcpy(hist[j], state + j * ld_state, n_ch * sizeof(float));
     for (uint32_t t = 0; t < n_tok; t++, x += ld)

@@ -5,6 +5,12 @@
 #include <math.h>
 #include <string.h>
 
+/* Register tiles: queries, keys and vectors of columns in attention; vectors of a delta panel. */
+#define VEC_QT 2
+#define VEC_KT 2
+#define VEC_DT 2
+#define VEC_PT 2
+
 typedef struct { float32x4_t a, b, c, d; } v16;
 typedef struct { int32x4_t a, b, c, d; } i16;
 typedef struct { uint32x4_t a, b, c, d; } m16;
@@ -110,10 +116,6 @@ static inline v16 v_load_i8(const void *p)
 
 #include "kernels/vec_tail.h"
 
-#define VEC_QT 2
-#define VEC_KT 2
-#define VEC_DT 2
-#define VEC_PT 2
 #define VEC_LEVEL CPU_NEON
 #define VEC_TABLE vec_table_neon
 #include "kernels/vec_body.h"

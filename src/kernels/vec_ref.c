@@ -6,6 +6,12 @@
 #include <math.h>
 #include <string.h>
 
+/* Register tiles: queries, keys and vectors of columns in attention; vectors of a delta panel. */
+#define VEC_QT 1
+#define VEC_KT 2
+#define VEC_DT 2
+#define VEC_PT 1
+
 typedef struct { float l[16]; } v16;
 typedef struct { int32_t l[16]; } i16;
 typedef struct { int32_t l[16]; } m16; /* 0 or -1 */
@@ -101,10 +107,6 @@ static inline v16 v_load_i8(const void *p)
 
 #include "kernels/vec_tail.h"
 
-#define VEC_QT 1
-#define VEC_KT 2
-#define VEC_DT 2
-#define VEC_PT 1
 #define VEC_LEVEL CPU_REF
 #define VEC_TABLE vec_table_ref
 #include "kernels/vec_body.h"

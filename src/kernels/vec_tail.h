@@ -1,4 +1,4 @@
-/* vec_tail: parts of a vector, and four folds at once, for instruction sets that have no better way.
+/* vec_tail: parts of a vector, and several folds at once, for instruction sets that have no better way.
  * A template, included after the primitives. */
 #ifndef VEC_HAS_TAIL
 /* n of 1 .. 16 elements; the missing ones are +0. */
@@ -23,10 +23,12 @@ static inline void v_store_n(float *p, v16 a, unsigned n)
 }
 #endif
 
-#ifndef VEC_HAS_FOLD4
-/* out[0..3] = folds of a, b, c, d. */
-static inline void v_fold4(v16 a, v16 b, v16 c, v16 d, float *out)
+#ifndef VEC_HAS_FOLD_TILE
+/* s[i*ld + j] = fold of acc[i][j]. */
+static inline void v_fold_tile(const v16 acc[VEC_QT][VEC_KT], float *s, size_t ld)
 {
-    out[0] = v_fold(a), out[1] = v_fold(b), out[2] = v_fold(c), out[3] = v_fold(d);
+    for (int i = 0; i < VEC_QT; i++)
+        for (int j = 0; j < VEC_KT; j++)
+            s[i * ld + j] = v_fold(acc[i][j]);
 }
 #endif
