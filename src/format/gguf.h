@@ -64,7 +64,8 @@ uint64_t gguf_memory_bytes(const struct gguf *g); /* what this object holds in m
 
 uint64_t gguf_n_tensors(const struct gguf *g);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, uint64_t i);
-const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name); /* NULL if absent; hashed */
+/* NULL if absent; hashed. */
+const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name);
 
 uint64_t gguf_n_kv(const struct gguf *g);
 const struct gguf_kv *gguf_kv_at(const struct gguf *g, uint64_t i);
@@ -89,7 +90,8 @@ bool gguf_kv_next_str(const struct gguf_kv *kv, size_t *pos, struct gguf_str *ou
  * description; padding is written for you.  The file appears under its name only
  * when gguf_writer_finish succeeds (it is written beside it and renamed). */
 struct gguf_writer;
-int gguf_writer_create(const char *path, struct gguf_writer **out, struct sluice_error *err) SLUICE_MUST_CHECK;
+int gguf_writer_create(const char *path, struct gguf_writer **out,
+                       struct sluice_error *err) SLUICE_MUST_CHECK;
 int gguf_writer_kv_u32(struct gguf_writer *w, const char *key, uint32_t v);
 int gguf_writer_kv_u64(struct gguf_writer *w, const char *key, uint64_t v);
 int gguf_writer_kv_i32(struct gguf_writer *w, const char *key, int32_t v);

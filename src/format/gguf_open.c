@@ -18,7 +18,8 @@
 
 static int open_source(struct gguf_source *s, struct sluice_error *err)
 {
-    s->fd = open(s->label, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* NONBLOCK: a FIFO is refused, not waited for */
+    /* NONBLOCK: a FIFO is refused, not waited for. */
+    s->fd = open(s->label, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (s->fd < 0)
         return err_set(err, SLUICE_EIO, "%s: cannot open: %s", s->label, strerror(errno));
     struct stat st;
@@ -129,15 +130,20 @@ static int check_split(const struct gguf_parsed *p, uint32_t i, uint32_t count, 
     if (count == 1 && !kv_count)
         return 0;
     if (!kv_no || !kv_count || !gguf_kv_u32(kv_no, 0, &no) || !gguf_kv_u32(kv_count, 0, &n))
-        return err_set(err, SLUICE_EFORMAT, "%s: named as part %" PRIu32 " of %" PRIu32 ", but it has no split.no "
-                       "and split.count", p->part.path, i + 1, count);
+        return err_set(err, SLUICE_EFORMAT,
+                       "%s: named as part %" PRIu32 " of %" PRIu32 ", but it has no split.no "
+                       "and split.count",
+                       p->part.path, i + 1, count);
     if (no != i || n != count)
-        return err_set(err, SLUICE_EFORMAT, "%s: named as part %" PRIu32 " of %" PRIu32 ", but says that it is "
-                       "part %" PRIu64 " of %" PRIu32, p->part.path, i + 1, count, (uint64_t)no + 1, n);
+        return err_set(err, SLUICE_EFORMAT,
+                       "%s: named as part %" PRIu32 " of %" PRIu32 ", but says that it is "
+                       "part %" PRIu64 " of %" PRIu32,
+                       p->part.path, i + 1, count, (uint64_t)no + 1, n);
     return 0;
 }
 
-static int open_parts(struct gguf *g, const char *path, size_t n_stem, uint32_t count, struct sluice_error *err)
+static int open_parts(struct gguf *g, const char *path, size_t n_stem, uint32_t count,
+                      struct sluice_error *err)
 {
     size_t cap = strlen(path) + 1;
     char *name = malloc(cap);
@@ -148,8 +154,8 @@ static int open_parts(struct gguf *g, const char *path, size_t n_stem, uint32_t 
         struct gguf_parsed p;
         snprintf(name, cap, "%.*s-%05" PRIu32 "-of-%05" PRIu32 ".gguf", (int)n_stem, path, i + 1, count);
         if (access(name, F_OK) != 0) {
-            rc = err_set(err, SLUICE_EIO, "%s: part %" PRIu32 " of %" PRIu32 " of this model is missing (%s)", name,
-                         i + 1, count, strerror(errno));
+            rc = err_set(err, SLUICE_EIO, "%s: part %" PRIu32 " of %" PRIu32 " of this model is missing (%s)",
+                         name, i + 1, count, strerror(errno));
             break;
         }
         rc = load_part(name, &p, err);
@@ -174,8 +180,10 @@ static int open_single(struct gguf *g, const char *path, struct sluice_error *er
     const struct gguf_kv *kv = find_in(&p, "split.count");
     uint32_t count = 0;
     if (kv && gguf_kv_u32(kv, 0, &count) && count > 1) {
-        rc = err_set(err, SLUICE_EFORMAT, "%s: one of %" PRIu32 " parts of a split model; to find the others its name "
-                     "must end in -0000N-of-%05" PRIu32 ".gguf", path, count, count);
+        rc = err_set(err, SLUICE_EFORMAT,
+                     "%s: one of %" PRIu32 " parts of a split model; to find the others its name "
+                     "must end in -0000N-of-%05" PRIu32 ".gguf",
+                     path, count, count);
         gguf_parsed_free(&p);
         return rc;
     }
@@ -199,8 +207,9 @@ int gguf_open(const char *path, struct gguf **out, struct sluice_error *err)
     if (!rc)
         rc = gguf_index(g, err);
     if (!rc && gguf_get_u32(g, "split.tensors.count", &total) && g->n_part > 1 && total != g->n_tensor)
-        rc = err_set(err, SLUICE_EFORMAT, "%s: split.tensors.count is %" PRIu32 ", but the parts hold %" PRIu64
-                     " tensors", path, total, g->n_tensor);
+        rc = err_set(err, SLUICE_EFORMAT,
+                     "%s: split.tensors.count is %" PRIu32 ", but the parts hold %" PRIu64 " tensors", path,
+                     total, g->n_tensor);
     if (rc) {
         gguf_close(g);
         return rc;

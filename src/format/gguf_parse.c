@@ -72,7 +72,8 @@ static int fill(struct gguf_source *s, size_t want, struct sluice_error *err)
         if (k < 0 && errno == EINTR)
             continue;
         if (k < 0)
-            return err_set(err, SLUICE_EIO, "%s: read error at byte %zu: %s", s->label, s->n, strerror(errno));
+            return err_set(err, SLUICE_EIO, "%s: read error at byte %zu: %s", s->label, s->n,
+                           strerror(errno));
         if (k == 0)
             return err_set(err, SLUICE_EIO, "%s: the file ended early, at byte %zu", s->label, s->n);
         s->n += (size_t)k;
@@ -85,8 +86,9 @@ static unsigned char *take(struct cursor *c, uint64_t n, const char *what)
 {
     struct gguf_source *s = c->src;
     if (n > s->file_bytes - c->pos) {
-        err_set(c->err, SLUICE_EFORMAT, "%s: truncated: %s at byte %zu needs %" PRIu64 " bytes, the file has %"
-                PRIu64 " more", s->label, what, c->pos, n, s->file_bytes - c->pos);
+        err_set(c->err, SLUICE_EFORMAT,
+                "%s: truncated: %s at byte %zu needs %" PRIu64 " bytes, the file has %" PRIu64 " more",
+                s->label, what, c->pos, n, s->file_bytes - c->pos);
         return NULL;
     }
     if (n > GGUF_MAX_META - c->pos) {
@@ -148,13 +150,15 @@ static int read_header(struct cursor *c, uint32_t *version)
                        s->file_bytes);
     memcpy(magic, p, 4);
     if (memcmp(magic, "GGUF", 4) != 0)
-        return err_set(c->err, SLUICE_EFORMAT, "%s: not a GGUF file: it begins with bytes %02x %02x %02x %02x, "
-                       "not \"GGUF\"", s->label, magic[0], magic[1], magic[2], magic[3]);
+        return err_set(c->err, SLUICE_EFORMAT,
+                       "%s: not a GGUF file: it begins with bytes %02x %02x %02x %02x, "
+                       "not \"GGUF\"",
+                       s->label, magic[0], magic[1], magic[2], magic[3]);
     if (!take_u32(c, "version", version))
         return failed(c);
     if (*version != 0 && (*version & 0xffff) == 0)
-        return err_set(c->err, SLUICE_EUNSUPPORTED, "%s: a big-endian GGUF file; only little-endian ones are read",
-                       s->label);
+        return err_set(c->err, SLUICE_EUNSUPPORTED,
+                       "%s: a big-endian GGUF file; only little-endian ones are read", s->label);
     if (*version != 2 && *version != 3)
         return err_set(c->err, SLUICE_EUNSUPPORTED, "%s: GGUF version %" PRIu32 "; versions 2 and 3 are read",
                        s->label, *version);
@@ -185,8 +189,10 @@ static int skip_values(struct cursor *c, struct gguf_str key, uint32_t type, uin
         return 0;
     }
     if (type != GGUF_STRING)
-        return err_set(c->err, SLUICE_EFORMAT, type == GGUF_ARRAY ? "%s: key %s: an array of arrays (value type %u)"
-                       : "%s: key %s: unknown value type %u", c->src->label, gguf_show(key.p, key.n, show), type);
+        return err_set(c->err, SLUICE_EFORMAT,
+                       type == GGUF_ARRAY ? "%s: key %s: an array of arrays (value type %u)"
+                                          : "%s: key %s: unknown value type %u",
+                       c->src->label, gguf_show(key.p, key.n, show), type);
     if (n > c->src->file_bytes / 8)
         return err_set(c->err, SLUICE_EFORMAT, "%s: key %s: absurd array length %" PRIu64, c->src->label,
                        gguf_show(key.p, key.n, show), n);
@@ -207,13 +213,14 @@ static int read_kv(struct cursor *c, uint64_t i)
     if (!take_str(c, "a key", &p, &kv.key.n))
         return failed(c);
     if (kv.key.n == 0 || kv.key.n > 65535) /* the specification's limit */
-        return err_set(c->err, SLUICE_EFORMAT, "%s: key %" PRIu64 " has a name of %zu bytes", c->src->label, i,
-                       kv.key.n);
+        return err_set(c->err, SLUICE_EFORMAT, "%s: key %" PRIu64 " has a name of %zu bytes", c->src->label,
+                       i, kv.key.n);
     size_t key_at = c->pos - kv.key.n;
     if (!take_u32(c, "a value type", &type))
         return failed(c);
     elem = type;
-    if (type == GGUF_ARRAY && (!take_u32(c, "an array's type", &elem) || !take_u64(c, "an array's length", &kv.n)))
+    if (type == GGUF_ARRAY &&
+        (!take_u32(c, "an array's type", &elem) || !take_u64(c, "an array's length", &kv.n)))
         return failed(c);
     size_t at = c->pos;
     /* The source may move while values are read in: the key's name is copied for messages. */
@@ -237,7 +244,8 @@ static int check_tensor(struct cursor *c, struct gguf_tensor *t, const char *sho
     const char *label = c->src->label;
     const struct dtype_info *info = dtype_get(t->type);
     if (!info)
-        return err_set(c->err, SLUICE_EUNSUPPORTED, "%s: tensor %s has unknown type %" PRIu32, label, show, t->type);
+        return err_set(c->err, SLUICE_EUNSUPPORTED, "%s: tensor %s has unknown type %" PRIu32, label, show,
+                       t->type);
     uint64_t n = 1;
     for (uint32_t d = 0; d < GGUF_MAX_DIMS; d++) {
         if (t->ne[d] == 0)
@@ -247,8 +255,10 @@ static int check_tensor(struct cursor *c, struct gguf_tensor *t, const char *sho
             return err_set(c->err, SLUICE_EFORMAT, "%s: tensor %s: its dimensions overflow", label, show);
     }
     if (t->ne[0] % info->block_elems != 0)
-        return err_set(c->err, SLUICE_EFORMAT, "%s: tensor %s: a row of %" PRIu64 " weights is not a whole number "
-                       "of %s blocks (%" PRIu32 ")", label, show, t->ne[0], info->name, info->block_elems);
+        return err_set(c->err, SLUICE_EFORMAT,
+                       "%s: tensor %s: a row of %" PRIu64 " weights is not a whole number "
+                       "of %s blocks (%" PRIu32 ")",
+                       label, show, t->ne[0], info->name, info->block_elems);
     if (!dtype_row_bytes(t->type, n, &t->n_bytes))
         return err_set(c->err, SLUICE_EFORMAT, "%s: tensor %s: its size overflows", label, show);
     return 0;
@@ -270,8 +280,9 @@ static int read_tensor(struct cursor *c, uint64_t i)
     if (!take_u32(c, "a tensor's dimensions", &t.n_dims))
         return failed(c);
     if (t.n_dims < 1 || t.n_dims > GGUF_MAX_DIMS)
-        return err_set(c->err, SLUICE_EFORMAT, "%s: tensor %s has %" PRIu32 " dimensions; 1 to %d are possible",
-                       c->src->label, show, t.n_dims, GGUF_MAX_DIMS);
+        return err_set(c->err, SLUICE_EFORMAT,
+                       "%s: tensor %s has %" PRIu32 " dimensions; 1 to %d are possible", c->src->label, show,
+                       t.n_dims, GGUF_MAX_DIMS);
     for (uint32_t d = 0; d < t.n_dims; d++)
         if (!take_u64(c, "a tensor's dimensions", &t.ne[d]))
             return failed(c);
@@ -311,7 +322,8 @@ static int find_alignment(struct gguf_parsed *p, const char *label, struct sluic
             continue;
         uint32_t a = 0;
         if (kv->type == GGUF_ARRAY || !gguf_kv_u32(kv, 0, &a) || a == 0 || (a & (a - 1)) != 0)
-            return err_set(err, SLUICE_EFORMAT, "%s: general.alignment is not a power of two (%" PRIu32 ")", label, a);
+            return err_set(err, SLUICE_EFORMAT, "%s: general.alignment is not a power of two (%" PRIu32 ")",
+                           label, a);
         p->part.alignment = a;
     }
     return 0;
@@ -330,10 +342,13 @@ static int place_tensors(struct gguf_parsed *p, const char *label, struct sluice
             return err_set(err, SLUICE_EFORMAT, "%s: tensor %s: offset %" PRIu64 " is not a multiple of the "
                            "alignment %" PRIu32, label, name, rel, p->part.alignment);
         if (!mem_add64(rel, p->part.data_offset, &t->offset) || !mem_add64(t->offset, t->n_bytes, &end))
-            return err_set(err, SLUICE_EFORMAT, "%s: tensor %s: offset %" PRIu64 " is out of range", label, name, rel);
+            return err_set(err, SLUICE_EFORMAT, "%s: tensor %s: offset %" PRIu64 " is out of range", label,
+                           name, rel);
         if (end > p->part.file_bytes)
-            return err_set(err, SLUICE_EFORMAT, "%s: truncated: tensor %s lies at bytes %" PRIu64 " to %" PRIu64
-                           ", the file has %" PRIu64, label, name, t->offset, end, p->part.file_bytes);
+            return err_set(err, SLUICE_EFORMAT,
+                           "%s: truncated: tensor %s lies at bytes %" PRIu64 " to %" PRIu64
+                           ", the file has %" PRIu64,
+                           label, name, t->offset, end, p->part.file_bytes);
     }
     return 0;
 }

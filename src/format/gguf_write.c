@@ -167,10 +167,22 @@ static int kv_array(struct gguf_writer *w, const char *key, enum gguf_type elem,
     return w->failed.code;
 }
 
-int gguf_writer_kv_u32(struct gguf_writer *w, const char *key, uint32_t v) { return kv_scalar(w, key, GGUF_U32, &v, 4); }
-int gguf_writer_kv_u64(struct gguf_writer *w, const char *key, uint64_t v) { return kv_scalar(w, key, GGUF_U64, &v, 8); }
-int gguf_writer_kv_i32(struct gguf_writer *w, const char *key, int32_t v) { return kv_scalar(w, key, GGUF_I32, &v, 4); }
-int gguf_writer_kv_f32(struct gguf_writer *w, const char *key, float v) { return kv_scalar(w, key, GGUF_F32, &v, 4); }
+int gguf_writer_kv_u32(struct gguf_writer *w, const char *key, uint32_t v)
+{
+    return kv_scalar(w, key, GGUF_U32, &v, 4);
+}
+int gguf_writer_kv_u64(struct gguf_writer *w, const char *key, uint64_t v)
+{
+    return kv_scalar(w, key, GGUF_U64, &v, 8);
+}
+int gguf_writer_kv_i32(struct gguf_writer *w, const char *key, int32_t v)
+{
+    return kv_scalar(w, key, GGUF_I32, &v, 4);
+}
+int gguf_writer_kv_f32(struct gguf_writer *w, const char *key, float v)
+{
+    return kv_scalar(w, key, GGUF_F32, &v, 4);
+}
 
 int gguf_writer_kv_bool(struct gguf_writer *w, const char *key, bool v)
 {
@@ -216,8 +228,8 @@ int gguf_writer_kv_arr_str(struct gguf_writer *w, const char *key, const struct 
 int gguf_writer_kv_copy(struct gguf_writer *w, const struct gguf_kv *kv)
 {
     bool arr = kv->type == GGUF_ARRAY;
-    if (put_key(w, kv->key.p, kv->key.n, (arr ? 16 : 4) + (uint64_t)kv->n_bytes) == BEGUN && put_u32(w, kv->type)
-        && (!arr || (put_u32(w, kv->elem_type) && put_u64(w, kv->n))))
+    if (put_key(w, kv->key.p, kv->key.n, (arr ? 16 : 4) + (uint64_t)kv->n_bytes) == BEGUN &&
+        put_u32(w, kv->type) && (!arr || (put_u32(w, kv->elem_type) && put_u64(w, kv->n))))
         put(w, kv->p, kv->n_bytes);
     return w->failed.code;
 }
@@ -237,7 +249,8 @@ static struct tensor *add_tensor(struct gguf_writer *w, const char *name)
     if (w->failed.code)
         return NULL;
     if (w->out || n == 0 || n > MAX_NAME || find_tensor(w, name)) {
-        fail(w, SLUICE_EINVAL, w->out ? "a tensor after the header" : "a tensor twice, or with a bad name", name);
+        fail(w, SLUICE_EINVAL, w->out ? "a tensor after the header" : "a tensor twice, or with a bad name",
+             name);
         return NULL;
     }
     if (w->n_tensor == w->tensor_cap) {
@@ -256,7 +269,8 @@ static struct tensor *add_tensor(struct gguf_writer *w, const char *name)
     return t;
 }
 
-int gguf_writer_tensor(struct gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne)
+int gguf_writer_tensor(struct gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims,
+                       const uint64_t *ne)
 {
     const struct dtype_info *info = dtype_get(type);
     uint64_t n = 1;
@@ -358,7 +372,8 @@ int gguf_writer_begin(struct gguf_writer *w, uint32_t alignment, struct sluice_e
         return err_set(err, w->failed.code, "%s", w->failed.msg);
     w->alignment = alignment ? alignment : 32;
     if (w->out || (w->alignment & (w->alignment - 1)) != 0)
-        return err_set(err, SLUICE_EINVAL, "%s: alignment %" PRIu32 " is not a power of two", w->path, w->alignment);
+        return err_set(err, SLUICE_EINVAL, "%s: alignment %" PRIu32 " is not a power of two", w->path,
+                       w->alignment);
     uint64_t at = 0;
     for (uint64_t i = 0; i < w->n_tensor; i++) {
         struct tensor *t = &w->tensor[i];
@@ -393,8 +408,8 @@ int gguf_writer_data(struct gguf_writer *w, const void *data, size_t n_bytes, st
         return err_set(err, SLUICE_EINVAL, "%s: data beyond the last tensor", w->path);
     const struct tensor *t = &w->tensor[w->cur];
     if (n_bytes > t->n_bytes - w->cur_bytes)
-        return err_set(err, SLUICE_EINVAL, "%s: tensor %s: more data than its %" PRIu64 " bytes", w->path, t->name,
-                       t->n_bytes);
+        return err_set(err, SLUICE_EINVAL, "%s: tensor %s: more data than its %" PRIu64 " bytes", w->path,
+                       t->name, t->n_bytes);
     int rc = write_all(w, data, n_bytes, err);
     w->cur_bytes += n_bytes;
     if (rc || w->cur_bytes < t->n_bytes)

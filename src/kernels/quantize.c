@@ -284,7 +284,10 @@ static int requantize(float x, float s, float m, int lo, int hi)
     return s == 0.0f ? clamp(0, lo, hi) : clamp((int)lrintf((x + m) / s), lo, hi);
 }
 
-static void put_two_bits(uint8_t *qs, int e, int v) { qs[e / 128 * 32 + e % 32] |= (uint8_t)(v << 2 * (e / 32 % 4)); }
+static void put_two_bits(uint8_t *qs, int e, int v)
+{
+    qs[e / 128 * 32 + e % 32] |= (uint8_t)(v << 2 * (e / 32 % 4));
+}
 
 static void block_q2_k(const float *x, uint8_t *dst)
 {
@@ -294,7 +297,8 @@ static void block_q2_k(const float *x, uint8_t *dst)
     memset(dst, 0, 84);
     float d = put_super_scale(s, 16, 15, dst + 80), dm = put_super_scale(m, 16, 15, dst + 82);
     for (int g = 0; g < 16; g++) {
-        int is = clamp((int)lrintf(s[g] * inverse(d)), 0, 15), im = clamp((int)lrintf(m[g] * inverse(dm)), 0, 15);
+        int is = clamp((int)lrintf(s[g] * inverse(d)), 0, 15);
+        int im = clamp((int)lrintf(m[g] * inverse(dm)), 0, 15);
         dst[g] = (uint8_t)(is | im << 4);
         for (int e = 16 * g; e < 16 * g + 16; e++)
             put_two_bits(dst + 16, e, requantize(x[e], d * (float)is, dm * (float)im, 0, 3));
@@ -331,7 +335,8 @@ static void block_q45_k(uint32_t type, const float *x, uint8_t *dst)
     memset(dst, 0, type == DTYPE_Q4_K ? 144 : 176);
     float d = put_super_scale(s, 8, 63, dst), dm = put_super_scale(m, 8, 63, dst + 2);
     for (int b = 0; b < 8; b++) {
-        int is = clamp((int)lrintf(s[b] * inverse(d)), 0, 63), im = clamp((int)lrintf(m[b] * inverse(dm)), 0, 63);
+        int is = clamp((int)lrintf(s[b] * inverse(d)), 0, 63);
+        int im = clamp((int)lrintf(m[b] * inverse(dm)), 0, 63);
         if (b < 4) {
             sc[b] |= (uint8_t)is;
             sc[b + 4] |= (uint8_t)im;

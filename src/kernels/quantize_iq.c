@@ -35,7 +35,8 @@ static float fit_levels(const float *x, int n, const uint8_t *levels, int n_leve
 {
     float amax = amax_of(x, n), best = 0.0f, best_gain = 0.0f;
     for (int k = -4; k <= 8; k++) {
-        float id = (float)levels[n_levels - 1] * (1.0f + 0.1f * (float)k) * inverse(amax), xq = 0.0f, qq = 0.0f;
+        float id = (float)levels[n_levels - 1] * (1.0f + 0.1f * (float)k) * inverse(amax);
+        float xq = 0.0f, qq = 0.0f;
         for (int i = 0; i < n; i++) {
             float q = round_to(levels, n_levels, fabsf(x[i]) * id);
             xq += fabsf(x[i]) * q;
@@ -120,7 +121,8 @@ static void block_iq2(uint32_t type, const float *x, uint8_t *dst, uint32_t bloc
             uint8_t *p = dst + 2 + 8 * (k / 4);
             uint32_t rest;
             memcpy(&rest, p + 4, 4);
-            rest |= (uint32_t)index_of_signs(signs) << 7 * (k % 4) | (k % 4 == 0 ? (uint32_t)code[g] << 28 : 0);
+            rest |= (uint32_t)index_of_signs(signs) << 7 * (k % 4);
+            rest |= k % 4 == 0 ? (uint32_t)code[g] << 28 : 0;
             memcpy(p + 4, &rest, 4);
             p[k % 4] = (uint8_t)i;
         } else if (type == DTYPE_IQ2_XS) {
@@ -299,8 +301,10 @@ static void block_iq4_xs(const float *x, uint8_t *dst)
         high |= (uint32_t)((is + 32) >> 4) << 2 * b;
         dst[4 + b / 2] |= (uint8_t)(((is + 32) & 15) << 4 * (b % 2));
         float id = inverse(d * (float)is);
-        for (int i = 0; i < 16; i++)
-            dst[8 + 16 * b + i] = (uint8_t)(nearest16(x[32 * b + i] * id) | nearest16(x[32 * b + 16 + i] * id) << 4);
+        for (int i = 0; i < 16; i++) {
+            int lo = nearest16(x[32 * b + i] * id), hi = nearest16(x[32 * b + 16 + i] * id);
+            dst[8 + 16 * b + i] = (uint8_t)(lo | hi << 4);
+        }
     }
     quantize_put16(dst + 2, high);
 }

@@ -84,7 +84,8 @@ static void fix_6bit(struct plan *p, int at, uint8_t s)
 }
 
 /* A coarse scale: value(code) ascending; mixes the two codes around `want` so that the mean square fits. */
-static void fix_coarse(struct plan *p, const int *at, int n, float want, float (*value)(uint8_t), uint8_t last)
+static void fix_coarse(struct plan *p, const int *at, int n, float want, float (*value)(uint8_t),
+                       uint8_t last)
 {
     uint8_t c = 0;
     while (c < last - 1 && value((uint8_t)(c + 1)) <= want)

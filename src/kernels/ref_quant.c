@@ -195,8 +195,10 @@ static void unpack_q5_k(const uint8_t *s, uint32_t sub, struct quant_block *o)
     o->d = f16_at(s);
     o->m = -f16_at(s + 2);
     unpack_scales_6bit(s + 4, o);
-    for (int e = 0; e < 256; e++)
-        o->q[e] = (int8_t)((low[e / 64 * 32 + e % 32] >> 4 * (e / 32 % 2) & 15) | (high[e % 32] >> e / 32 & 1) << 4);
+    for (int e = 0; e < 256; e++) {
+        int lo = low[e / 64 * 32 + e % 32] >> 4 * (e / 32 % 2) & 15, hi = high[e % 32] >> e / 32 & 1;
+        o->q[e] = (int8_t)(lo | hi << 4);
+    }
 }
 
 static void unpack_q6_k(const uint8_t *s, uint32_t sub, struct quant_block *o)
@@ -302,7 +304,8 @@ static void unpack_iq3_xxs(const uint8_t *s, uint32_t sub, struct quant_block *o
         uint32_t rest = u32_at(s + 66 + 4 * b);
         o->scale[2 * b] = o->scale[2 * b + 1] = (int16_t)(2 * (rest >> 28) + 1);
         for (int k = 0; k < 4; k++)
-            put8(o->q + 32 * b + 8 * k, pair(quant_tables_iq3xxs[p[2 * k]], quant_tables_iq3xxs[p[2 * k + 1]]),
+            put8(o->q + 32 * b + 8 * k,
+                 pair(quant_tables_iq3xxs[p[2 * k]], quant_tables_iq3xxs[p[2 * k + 1]]),
                  quant_tables_ksigns[rest >> 7 * k & 127]);
     }
 }

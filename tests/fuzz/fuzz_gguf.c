@@ -65,7 +65,8 @@ static void use(const uint8_t *data, size_t n, uint64_t file_bytes)
         REQUIRE(gguf_find_tensor(g, t->name) == t);
         if (i > 0) {
             const struct gguf_tensor *p = t - 1;
-            REQUIRE(p->offset + p->n_bytes <= t->offset || (p->offset == t->offset && p->n_bytes == t->n_bytes));
+            REQUIRE(p->offset + p->n_bytes <= t->offset ||
+                    (p->offset == t->offset && p->n_bytes == t->n_bytes));
         }
     }
     gguf_close(g);

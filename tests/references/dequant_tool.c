@@ -46,7 +46,8 @@ int main(int argc, char **argv)
         for (uint32_t t = 0; t < DTYPE_N; t++) {
             const struct dtype_info *i = dtype_get(t);
             if (i)
-                printf("%s %u %u %u %u %d\n", i->name, t, i->block_elems, i->block_bytes, i->act_block, i->compute);
+                printf("%s %u %u %u %u %d\n", i->name, t, i->block_elems, i->block_bytes, i->act_block,
+                       i->compute);
         }
         return 0;
     }

@@ -44,7 +44,7 @@ for line in subprocess.run([tool, "types"], stdout=subprocess.PIPE, check=True).
         blocks[:, 55] = (blocks[:, 55] & 0x0F) | 0x20  # the scale's sign and high exponent bits
     if name in ("f32", "f16", "bf16"):
         v = rng.standard_normal(n).astype(np.float32)
-        raw = v if name == "f32" else v.astype(np.float16) if name == "f16" else (v.view(np.uint32) >> 16).astype(np.uint16)
+        raw = {"f32": v, "f16": v.astype(np.float16), "bf16": (v.view(np.uint32) >> 16).astype(np.uint16)}[name]
         blocks = raw.view(np.uint8).reshape(n, -1).copy()
     w = reference(name, blocks)
     assert np.all(np.isfinite(w))

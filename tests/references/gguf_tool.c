@@ -29,9 +29,10 @@ static void dump(const struct gguf *g)
     }
     for (uint64_t i = 0; i < gguf_n_tensors(g); i++) {
         const struct gguf_tensor *t = gguf_tensor_at(g, i);
-        printf("tensor %s %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu32 " %"
-               PRIu64 " %" PRIu64 "\n", t->name, t->type, t->n_dims, t->ne[0], t->ne[1], t->ne[2], t->ne[3], t->file,
-               t->offset, t->n_bytes);
+        printf("tensor %s %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu32
+               " %" PRIu64 " %" PRIu64 "\n",
+               t->name, t->type, t->n_dims, t->ne[0], t->ne[1], t->ne[2], t->ne[3], t->file, t->offset,
+               t->n_bytes);
     }
 }
 

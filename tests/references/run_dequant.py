@@ -82,7 +82,9 @@ def check(line):
     want = reference(name, blocks)
     got = np.frombuffer(run("dequant", name, data=blocks.tobytes()), dtype=np.float32)
     bad = np.flatnonzero(canon(got) != canon(want))
-    assert len(bad) == 0, f"{name}: weight {bad[0]}: {got[bad[0]]!r}, reference {want[bad[0]]!r} ({len(bad)} differ)"
+    if len(bad):
+        at = bad[0]
+        sys.exit(f"{name}: weight {at}: {got[at]!r}, reference {want[at]!r} ({len(bad)} differ)")
     if act:
         check_dot(name, blocks, elems, act, want)
     note = check_quantise(name, elems)

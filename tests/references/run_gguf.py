@@ -23,8 +23,10 @@ FORMAT = {V.UINT8: "B", V.INT8: "b", V.UINT16: "H", V.INT16: "h", V.UINT32: "I",
 rng = np.random.default_rng(1)
 KEYS = [("u8", 200, V.UINT8), ("i8", -100, V.INT8), ("u16", 60000, V.UINT16), ("i16", -30000, V.INT16),
         ("u32", 4000000000, V.UINT32), ("i32", -2000000000, V.INT32), ("f32", 0.1, V.FLOAT32),
-        ("yes", True, V.BOOL), ("u64", 2**64 - 1, V.UINT64), ("i64", -2**63, V.INT64), ("f64", 0.1, V.FLOAT64),
-        ("text", "grüße 世界\n", V.STRING)]
+        ("yes", True, V.BOOL), ("u64", 2**64 - 1, V.UINT64), ("i64", -2**63, V.INT64),
+        ("f64", 0.1, V.FLOAT64), ("text", "grüße 世界\n", V.STRING)]
+SHAPES = [(T.F32, (4, 8)), (T.F16, (3, 5, 7)), (T.Q4_K, (6, 512)), (T.IQ1_M, (2, 256)), (T.MXFP4, (2, 3, 64)),
+          (T.NVFP4, (5, 128)), (T.I8, (3,)), (T.BF16, (2, 2, 2, 2))]
 NO_ARRAY = ("u32", "u64", "i64")  # gguf-py writes arrays of Python integers as int32
 
 
@@ -42,8 +44,7 @@ def write_python(path, **kw):
         if name not in NO_ARRAY:
             w.add_array("a." + name, [value] * 3)
     tensors = {}
-    for i, (kind, shape) in enumerate([(T.F32, (4, 8)), (T.F16, (3, 5, 7)), (T.Q4_K, (6, 512)), (T.IQ1_M, (2, 256)),
-                                       (T.MXFP4, (2, 3, 64)), (T.NVFP4, (5, 128)), (T.I8, (3,)), (T.BF16, (2, 2, 2, 2))]):
+    for i, (kind, shape) in enumerate(SHAPES):
         data = rng.integers(0, 256, 8192, dtype=np.uint8)
         bytes_shape = quant_shape_to_byte_shape(shape, kind)
         data = data[: int(np.prod(bytes_shape))].reshape(bytes_shape)
@@ -58,7 +59,8 @@ def write_python(path, **kw):
 
 def dump(path):
     kv, tensors = {}, {}
-    for line in subprocess.run([tool, "dump", path], stdout=subprocess.PIPE, check=True).stdout.decode().splitlines():
+    out = subprocess.run([tool, "dump", path], stdout=subprocess.PIPE, check=True).stdout.decode()
+    for line in out.splitlines():
         f = line.split(" ")
         if f[0] == "kv":
             kv[f[1]] = (int(f[2]), int(f[3]), int(f[4]), bytes.fromhex(f[5]))
@@ -84,7 +86,7 @@ def check_keys(kv):
         if name in NO_ARRAY:
             continue
         got = kv["a." + name]
-        assert got[0] == V.ARRAY and got[2] == 3 and got[3] == b"".join(raw(value, V(got[1])) for _ in range(3)), name
+        assert got[0] == V.ARRAY and got[2] == 3 and got[3] == raw(value, V(got[1])) * 3, name
 
 
 with tempfile.TemporaryDirectory() as d:
@@ -104,10 +106,11 @@ with tempfile.TemporaryDirectory() as d:
     ours = d + "/ours.gguf"
     subprocess.run([tool, "copy", single, ours], check=True)
     a, b = GGUFReader(single), GGUFReader(ours)
-    assert [k for k in a.fields if not k.startswith("GGUF.")] == [k for k in b.fields if not k.startswith("GGUF.")]
-    for k in a.fields:
-        if not k.startswith("GGUF."):
-            assert a.fields[k].types == b.fields[k].types and str(a.fields[k].contents()) == str(b.fields[k].contents()), k
+    keys = [k for k in a.fields if not k.startswith("GGUF.")]
+    assert keys == [k for k in b.fields if not k.startswith("GGUF.")]
+    for k in keys:
+        assert a.fields[k].types == b.fields[k].types, k
+        assert str(a.fields[k].contents()) == str(b.fields[k].contents()), k
     assert [t.name for t in a.tensors] == [t.name for t in b.tensors]
     for s, t in zip(a.tensors, b.tensors):
         assert s.tensor_type == t.tensor_type and list(s.shape) == list(t.shape), s.name

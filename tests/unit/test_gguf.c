@@ -213,7 +213,8 @@ static void test_copy(void **state)
         const struct gguf_kv *b = gguf_kv_at(h, i);
         snprintf(key, sizeof key, "%.*s", (int)b->key.n, b->key.p);
         const struct gguf_kv *a = gguf_find(g, key);
-        assert_true(a->type == b->type && a->elem_type == b->elem_type && a->n == b->n && a->n_bytes == b->n_bytes);
+        assert_true(a->type == b->type && a->elem_type == b->elem_type && a->n == b->n &&
+                    a->n_bytes == b->n_bytes);
         assert_memory_equal(a->p, b->p, a->n_bytes);
     }
     gguf_close(g);
@@ -364,8 +365,8 @@ static void put_header(struct bytes *b, uint32_t version, uint64_t n_tensor, uin
     put64(b, n_tensor);
     put64(b, n_kv);
 }
-static void put_tensor(struct bytes *b, const char *name, uint32_t type, uint32_t n_dims, uint64_t n, uint64_t rows,
-                       uint64_t offset)
+static void put_tensor(struct bytes *b, const char *name, uint32_t type, uint32_t n_dims, uint64_t n,
+                       uint64_t rows, uint64_t offset)
 {
     put_str(b, name);
     put32(b, n_dims);
@@ -599,10 +600,11 @@ static void test_flips(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_copy), cmocka_unit_test(test_writer_errors),
-        cmocka_unit_test(test_split), cmocka_unit_test(test_header_damage), cmocka_unit_test(test_key_damage),
-        cmocka_unit_test(test_tensor_damage), cmocka_unit_test(test_overlap), cmocka_unit_test(test_truncation),
-        cmocka_unit_test(test_flips),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_writer_errors), cmocka_unit_test(test_split),
+        cmocka_unit_test(test_header_damage), cmocka_unit_test(test_key_damage),
+        cmocka_unit_test(test_tensor_damage), cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_truncation),    cmocka_unit_test(test_flips),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -140,7 +140,8 @@ static void test_random_blocks(void **unused)
         }
         double mean = sum / (double)n, got = sqrt(sum2 / (double)n);
         if (fabs(mean) > 0.015 * rms || fabs(got / rms - 1) > 0.015 || most > 8 * rms)
-            fail_msg("%s: mean %.4f rms, rms %.4f, largest %.2f rms", info->name, mean / rms, got / rms, most / rms);
+            fail_msg("%s: mean %.4f rms, rms %.4f, largest %.2f rms", info->name, mean / rms, got / rms,
+                     most / rms);
         assert_true(quantize_random_blocks(type, 8, rms, again, n_blocks));
         assert_memory_not_equal(buf, again, n_blocks * info->block_bytes);
     }
