@@ -220,6 +220,9 @@ int parts_moe(struct model *m, uint32_t il, const char *norm, struct sluice_erro
     };
     int rc;
     m->layers[il].moe = true;
+    if (n_sh == 0 && model_has_named(m, il, "ffn_gate_shexp.weight"))
+        return err_set(err, SLUICE_EFORMAT, "tensor blk.%u.ffn_gate_shexp.weight: there is a shared expert, but "
+                       "expert_shared_feed_forward_length is missing or 0", il);
     if ((rc = model_take_all(m, il, head, N(head), err)) < 0 ||
         (n_sh && (rc = model_take_all(m, il, shared, N(shared), err)) < 0) ||
         (rc = refuse_split_experts(m, il, err)) < 0)

@@ -141,7 +141,8 @@ static int make_parts(struct sluice_context *c, struct sluice_error *err)
     c->fwd->kv = c->kv;
     c->fwd->delta = c->delta;
     c->fwd->cancel = p->cancel;
-    c->fwd->hints = !p->no_hint;
+    /* Advice is worth its price only where experts can be missing. */
+    c->fwd->hints = !p->no_hint && c->plan.pub.n_slots < m->units->n_units;
     return 0;
 }
 
