@@ -243,7 +243,7 @@ int cmd_synth(int argc, char **argv)
     const struct opt_command c = {"synth", "sluice synth --arch FAMILY [shape] [--type TYPE] -o FILE",
         "Writes a model of any supported family, shape and quantisation with random but sane weights and a "
         "byte-level BPE vocabulary, for tests and benchmarks of large models without a download.", tables,
-        "  sluice synth --arch qwen35moe --layers 40 --hidden 512 --experts 512 --top-k 6 --ff 256 --vocab 2048 -o m.gguf\n"
+        "  sluice synth --arch qwen35moe --layers 40 --hidden 512 --top-k 6 --ff 256 --vocab 2048 -o m.gguf\n"
         "  sluice synth --arch qwen35moe --layers 4 --type q4_k -o cut397b.gguf      (15.1 GB)\n", 0};
     int n_args, rc = opt_parse(&c, argc, argv, &n_args);
     if (rc)

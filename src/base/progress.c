@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #define REDRAW_NS 200000000u /* on a terminal */
+#define QUIET_NS 1000000000u
 #define LINE_NS 5000000000u  /* elsewhere: a log should not fill up */
 
 static void progress_time(uint64_t seconds, char *buf, size_t cap)
@@ -63,6 +64,8 @@ void progress_update(struct progress *p, uint64_t done)
 
 void progress_end(struct progress *p, uint64_t done)
 {
-    if (p->out)
-        progress_line(p, done, log_now_ns(), true);
+    uint64_t now = log_now_ns();
+    /* Work that ended before anyone could wonder is not worth a line. */
+    if (p->out && now - p->start_ns >= QUIET_NS)
+        progress_line(p, done, now, true);
 }

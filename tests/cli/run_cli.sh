@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# The program from outside: what its commands print, write and refuse.
+set -u
+cd "$(dirname "$0")/../.."
+sluice=$PWD/${B:-build}/sluice
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+demo=demo/tales-30m-q4_k_m.gguf
+passed=0 failed=0
+
+ok() { # what, status
+    if [ "$2" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
+}
+# A command that must fail: exit 1, nothing on standard output, exactly one line that holds `want`.
+refused() { # want, command...
+    local want=$1 rc
+    shift
+    "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+    rc=$?
+    [ $rc = 1 ] && [ ! -s "$tmp/out" ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -qF -- "$want" "$tmp/err"
+    ok "refused: $*  (exit $rc: $(head -3 "$tmp/err"))" $?
+}
+
+# ---- help and arguments
+for c in run inspect tokenize logits synth bench; do
+    "$sluice" $c --help >"$tmp/help" 2>&1 && grep -q '^Usage: sluice' "$tmp/help"
+    ok "$c --help" $?
+    awk 'length > 110 {exit 1}' "$tmp/help"
+    ok "$c --help fits a terminal" $?
+done
+"$sluice" --version | grep -q '^sluice [0-9]'; ok "--version" $?
+refused "unknown command" "$sluice" frobnicate
+refused "unknown option" "$sluice" run --frobnicate
+refused "needs a value" "$sluice" run -m
+refused "not a value for --ram" "$sluice" run -m $demo --ram lots
+refused "not a value for --io" "$sluice" run -m $demo --io tape
+refused "whole number" "$sluice" run -m $demo -c 1.5
+refused "no model" "$sluice" run -p hi
+refused "exclude each other" "$sluice" run -m $demo -p hi -f "$0"
+refused "the prompt is empty" "$sluice" run -m $demo -p ""
+refused "--system needs a chat template" "$sluice" run -m $demo -p hi --system you
+refused "does-not-exist" "$sluice" run -m "$tmp/does-not-exist.gguf" -p hi
+refused "does-not-exist" "$sluice" run -q -m $demo -f "$tmp/does-not-exist"
+refused "cpu" "$sluice" run -q -m $demo -p hi --cpu-level z80
+refused "--ram" "$sluice" run -q -m $demo -p hi --ram 1M
+
+# ---- run: the greedy text of the demo model in float32 is the reference's
+prompt="Once upon a time there was a miller who had three sons, and when he died he left them nothing but his mill, his donkey, and his cat."
+want=" The boy was very much surprised, and said to him, 'I am going to the forest to fetch my sheep, and I will give you a good supper.'"
+"$sluice" run -q -m $demo -p "$prompt" -n 48 --temp 0 --act f32 --ram 24M >"$tmp/text" 2>"$tmp/err"
+ok "run: exit status" $?
+[ "$(head -1 "$tmp/text")" = "$want" ]; ok "run: reference text" $?
+[ ! -s "$tmp/err" ]; ok "run: -q is silent" $?
+printf '%s' "$prompt" | "$sluice" run -q -m $demo -f - -n 48 --temp 0 --act f32 --ram unlimited >"$tmp/text2"
+cmp -s "$tmp/text" "$tmp/text2"; ok "run: standard input, resident: the same text" $?
+"$sluice" run -m $demo -p "$prompt" -n 20 --seed 7 --ram 24M --json "$tmp/a.json" >"$tmp/a" 2>"$tmp/err"
+"$sluice" run -m $demo -p "$prompt" -n 20 --seed 7 --ram 64M --json "$tmp/b.json" >"$tmp/b" 2>/dev/null
+cmp -s "$tmp/a" "$tmp/b"; ok "run: a seed gives one text" $?
+grep -q 'expert cache' "$tmp/err" && grep -q 'budget of 24' "$tmp/err"; ok "run: summary" $?
+[ "$(head -1 "$tmp/err" | grep -c 'act q8')" = 1 ]; ok "run: mode line first" $?
+! grep -q $'\033' "$tmp/err"; ok "run: no terminal codes in a file" $?
+grep -q '"hit_rate"' "$tmp/a.json" && grep -q '"peak_bytes"' "$tmp/a.json"; ok "run: --json" $?
+refused "cannot create" "$sluice" run -q -m $demo -p hi -n 0 --json "$tmp/no/such/folder.json"
+"$sluice" run -m $demo --ram 24M --plan >"$tmp/plan" && grep -q 'expert cache' "$tmp/plan" && grep -q 'remainder' "$tmp/plan"
+ok "run: --plan" $?
+"$sluice" run -q -m $demo -p "$prompt" -n 4 >/dev/full 2>"$tmp/err"; [ $? = 1 ] && grep -q 'standard output' "$tmp/err"
+ok "run: a full disk is an error" $?
+"$sluice" run -q -m $demo -p "$prompt" -n 2000 --ignore-eos | head -c 20 >/dev/null; ok "run: a closed pipe ends it" $?
+
+# Ctrl-C: a clean end with the summary.
+"$sluice" run -m $demo -p "$prompt" -n 4000 --ignore-eos --ram 24M --io-fault late=1ms >"$tmp/text" 2>"$tmp/err" &
+pid=$!
+for _ in $(seq 100); do [ -s "$tmp/text" ] && break; sleep 0.1; done
+kill -INT $pid
+wait $pid
+[ $? = 0 ] && grep -q 'interrupted' "$tmp/err"; ok "run: Ctrl-C" $?
+
+# ---- inspect
+"$sluice" inspect $demo --ram 24M >"$tmp/out" 2>&1 && grep -q 'qwen35moe' "$tmp/out" && grep -q 'blk.0.ffn_gate_exps.weight' "$tmp/out" &&
+    grep -q 'plan for a budget of 24' "$tmp/out"
+ok "inspect" $?
+
+# ---- tokenize
+printf 'Once upon a time' | "$sluice" tokenize -m $demo --ids >"$tmp/ids" && [ -s "$tmp/ids" ] && ! grep -qv '^[0-9]*$' "$tmp/ids"
+ok "tokenize --ids" $?
+printf 'a<|endoftext|>' | "$sluice" tokenize -m $demo --ids >"$tmp/i1"
+printf 'a<|endoftext|>' | "$sluice" tokenize -m $demo --ids --no-special >"$tmp/i2"
+[ "$(wc -l <"$tmp/i1")" -lt "$(wc -l <"$tmp/i2")" ]; ok "tokenize --no-special" $?
+
+# ---- logits: alone and interleaved
+golden=tests/golden/data/qwen35moe
+head -c 80 $golden/tokens.i32 >"$tmp/t1"
+"$sluice" logits -q -m $golden/model.gguf --tokens $golden/tokens.i32 --out "$tmp/l1" --hidden "$tmp/h1" --act f32
+[ $? = 0 ] && [ "$(stat -c %s "$tmp/l1")" = "$(stat -c %s $golden/logits.f32)" ] &&
+    [ "$(stat -c %s "$tmp/h1")" = "$(stat -c %s $golden/hidden.f32)" ]
+ok "logits: sizes" $?
+"$sluice" logits -q -m $golden/model.gguf --tokens "$tmp/t1" --out "$tmp/l2" --tokens $golden/tokens.i32 --out "$tmp/l3" \
+    --act f32 --chunk 5
+cmp -s "$tmp/l1" "$tmp/l3"; ok "logits: interleaved gives the same bits" $?
+cmp -s -n "$(stat -c %s "$tmp/l2")" "$tmp/l1" "$tmp/l2"; ok "logits: a prefix gives the same bits" $?
+refused "as many of one" "$sluice" logits -m $golden/model.gguf --tokens "$tmp/t1"
+head -c 7 $golden/tokens.i32 >"$tmp/t2"
+refused "not a list of int32" "$sluice" logits -q -m $golden/model.gguf --tokens "$tmp/t2" --out "$tmp/x"
+printf '\377\377\377\177' >"$tmp/t3"
+refused "the vocabulary has" "$sluice" logits -q -m $golden/model.gguf --tokens "$tmp/t3" --out "$tmp/x"
+"$sluice" logits -q -m $golden/model.gguf --tokens "$tmp/t1" --out "$tmp/x" --io-fault fail=3 2>"$tmp/err"
+[ $? = 1 ] && [ ! -e "$tmp/x" ] && [ "$(wc -l <"$tmp/err")" = 1 ]; ok "logits: a failed read is an error, no file" $?
+
+# ---- synth: every family, deterministic, atomic
+for a in qwen35moe qwen35 qwen3next qwen3moe qwen3 qwen2moe qwen2 olmoe llama; do
+    "$sluice" synth -q --arch $a --layers 4 --hidden 256 --ff 64 --vocab 512 --type mix -o "$tmp/$a.gguf" &&
+        "$sluice" run -q -m "$tmp/$a.gguf" -p hello -n 3 --ram 200M -c 64 >/dev/null
+    ok "synth $a" $?
+done
+"$sluice" synth -q --arch llama --experts 4 --layers 2 --hidden 256 --ff 64 --vocab 512 --type q4_k,iq3_s,q6_k --fused -t 1 -o "$tmp/m1.gguf"
+"$sluice" synth -q --arch llama --experts 4 --layers 2 --hidden 256 --ff 64 --vocab 512 --type q4_k,iq3_s,q6_k --fused -t 3 -o "$tmp/m2.gguf"
+cmp -s "$tmp/m1.gguf" "$tmp/m2.gguf"; ok "synth: the same bytes on any number of threads" $?
+"$sluice" synth -q --arch qwen3moe --layers 8 --distinct 2 --hidden 256 --ff 64 --experts 8 --vocab 512 -o "$tmp/rep.gguf" &&
+    "$sluice" run -q -m "$tmp/rep.gguf" -p hello -n 3 -c 64 >/dev/null
+ok "synth --distinct: repeated layers" $?
+refused "not one of" "$sluice" synth --arch gpt5 -o "$tmp/x.gguf"
+refused "not a weight type" "$sluice" synth --arch llama --type q9 -o "$tmp/x.gguf"
+refused "dense family" "$sluice" synth --arch qwen3 --experts 4 -o "$tmp/x.gguf"
+refused "multiple of 32" "$sluice" synth --arch qwen3 --hidden 100 -o "$tmp/x.gguf"
+refused "no/such" "$sluice" synth --arch qwen3 --layers 1 --hidden 64 --vocab 512 -o "$tmp/no/such/x.gguf"
+[ ! -e "$tmp/x.gguf" ]; ok "synth: nothing half-written" $?
+
+# ---- bench
+"$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 16 -n 4 -r 2 --ram 100M --json "$tmp/bench.json" --csv "$tmp/bench.csv" \
+    --svg "$tmp/bench.svg" >"$tmp/out" 2>"$tmp/err" && grep -q 'causal limit' "$tmp/out"
+ok "bench ($(head -1 "$tmp/err"))" $?
+for k in disk_bytes_s ram_bytes_s void prefill decode tok_s bytes_read_per_tok bytes_touched_per_tok hit_rate wait_s \
+    fraction_causal fraction_overlap peak_bytes budget_bytes; do
+    grep -q "\"$k\"" "$tmp/bench.json"; ok "bench --json: $k" $?
+done
+[ "$(wc -l <"$tmp/bench.csv")" = 3 ] && grep -q '<svg' "$tmp/bench.svg"; ok "bench: CSV and picture" $?
+
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
