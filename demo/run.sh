@@ -3,5 +3,7 @@
 # disk under a budget smaller than the file.  `make demo` runs it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec "${B:-build}/sluice" run -m demo/tales-30m-q4_k_m.gguf --ram "${RAM:-16M}" -c 512 -n "${N:-200}" \
-    --temp 0.7 --top-p 0.9 --seed 7 -p "Once upon a time there was a king who had three daughters, and"
+prompt="Once upon a time there was a king who had three daughters, and"
+printf '%s' "$prompt"
+exec "${B:-build}/sluice" run -m demo/tales-30m-q4_k_m.gguf --ram "${RAM:-20M}" -c 256 -n "${N:-200}" \
+    --temp 0.7 --top-p 0.9 --seed 1 -p "$prompt"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The man page and --help name the same commands and options.
 set -uo pipefail
+export LC_ALL=C
 cd "$(dirname "$0")/../.."
 sluice=${B:-build}/sluice
 passed=0 failed=0
@@ -19,9 +20,9 @@ for c in $commands; do
     grep -q "^\.SS $c\$" <<<"$page"
     ok "man page has a section on $c" $?
     words <<<"$help" >>"$all"
-    missing=$(comm -23 <(words <<<"$help") <(words <<<"$page"; echo --help))
-    [ -z "$(tr -d '[:space:]' <<<"${missing#--help}")" ] || echo "$c: not in the man page:" $missing
-    [ -z "$(tr -d '[:space:]' <<<"${missing#--help}")" ]
+    missing=$(comm -23 <(words <<<"$help" | grep -vx -- --help) <(words <<<"$page"))
+    [ -z "$missing" ] || echo "$c: not in the man page:" $missing
+    [ -z "$missing" ]
     ok "options of $c are in the man page" $?
 done
 extra=$(comm -13 <(sort -u "$all") <(words <<<"$page") | grep -vxE -- '--(help|version|name)')
