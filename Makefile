@@ -125,12 +125,12 @@ $(B)/sluice: $(APP_OBJ) $(B)/libsluice.a
 # tests/unit/NAME.c is one cmocka program.  Another folder tests/DIR with a DIR.c is one program of all
 # its .c files; without one, each of its .c files is a program.  tests/common/*.c is linked into all.
 # An executable tests/DIR/run_*.sh is a test and gets B; a program of a folder
-# without such a script is run as it is.  Exit 77 says: cannot run here.
+# without such a script is run as it is.  Exit 77 says: cannot run here.  tests/toy_ops is part of a unit test.
 
 TEST_CFLAGS = $(ALL_CFLAGS) -Itests
 COMMON_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/common/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*.c))
-TEST_DIRS := $(filter-out unit common fuzz,$(patsubst tests/%/,%,$(sort $(dir $(wildcard tests/*/*.c)))))
+TEST_DIRS := $(filter-out unit common fuzz toy_ops,$(patsubst tests/%/,%,$(sort $(dir $(wildcard tests/*/*.c)))))
 TEST_PROGS :=
 
 $(B)/tests/%.o: tests/%.c $(B)/flags.stamp

@@ -26,7 +26,7 @@ if [ ${#tests[@]} = 0 ]; then
     done
     for dir in tests/*/; do
         dir=${dir%/}
-        case $dir in tests/unit | tests/common | tests/fuzz | tests/references) continue ;; esac
+        case $dir in tests/unit | tests/common | tests/fuzz | tests/references | tests/toy_ops) continue ;; esac
         scripts=("$dir"/run_*.sh)
         if [ -e "${scripts[0]}" ]; then
             tests+=("${scripts[@]}")
