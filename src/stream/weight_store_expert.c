@@ -410,8 +410,10 @@ static uint32_t next_ready(struct weight_ticket *t)
 int weight_store_next(struct weight_store *ws, struct weight_ticket *t, bool block, struct weight_view *out,
                       struct sluice_error *err)
 {
-    bool polled = false;
-    while (t->live && t->n_left) {
+    for (bool wait = false; t->live && t->n_left; wait = true) {
+        /* Even where one is ready: the caller is about to compute, and the drive should not idle meanwhile. */
+        weight_store_reap(ws, wait);
+        weight_store_progress(ws);
         if (t->failed) {
             end_ticket(ws, t);
             if (err)
@@ -424,14 +426,12 @@ int weight_store_next(struct weight_store *ws, struct weight_ticket *t, bool blo
             t->live = t->n_left;
             return 1;
         }
-        if (polled && !block)
+        if (!block)
             return 0;
-        weight_store_progress(ws);
-        if (!weight_store_reap(ws, block && polled) && block && polled && !ws->n_flight && !ws->n_batch) {
+        if (!ws->n_flight && !ws->n_batch) {
             end_ticket(ws, t);
             return err_set(err, SLUICE_EINVAL, "layer %u: every slot for its experts is held by a view", t->il);
         }
-        polled = true;
     }
     return 0;
 }

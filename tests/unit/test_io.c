@@ -5,11 +5,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -325,6 +330,48 @@ static void test_direct_refused(void **state)
     unlink(name);
 }
 
+/* Containers often forbid io_uring: AUTO then reads by threads, and URING says so. */
+static int without_io_uring(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* the number of the system call */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog prog = { sizeof code / sizeof *code, code };
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+        return 77;
+    struct sluice_error err = { 0 };
+    struct io *io;
+    if (io_open(SLUICE_IO_URING, &files, 4, &io, &err) != SLUICE_EUNSUPPORTED || !strstr(err.msg, "--io threads"))
+        return 1;
+    if (io_open(SLUICE_IO_AUTO, &files, 4, &io, &err) || strcmp(io->vt->name, "threads"))
+        return 2;
+    static uint8_t buf[8192] __attribute__((aligned(4096)));
+    struct io_read r = { .len = 8192, .need = 8192, .dst = buf };
+    struct io_completion c;
+    if (io_submit(io, &r, 1) != 1 || io_wait(io, &c, 1, true) != 1 || c.error || memcmp(buf, content[0], 8192))
+        return 3;
+    io_close(io);
+    return 0;
+}
+
+static void test_io_uring_forbidden(void **state)
+{
+    (void)state;
+    int status = 0;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (!pid)
+        _exit(without_io_uring());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_probe(void **state)
 {
     (void)state;
@@ -348,7 +395,8 @@ int main(void)
         cmocka_unit_test(test_random_reads), cmocka_unit_test(test_end_of_file),
         cmocka_unit_test(test_close_in_flight), cmocka_unit_test(test_faults),
         cmocka_unit_test(test_reorder_reorders), cmocka_unit_test(test_bad_scripts),
-        cmocka_unit_test(test_missing_file), cmocka_unit_test(test_direct_refused), cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_missing_file), cmocka_unit_test(test_direct_refused), cmocka_unit_test(test_io_uring_forbidden),
+        cmocka_unit_test(test_probe),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

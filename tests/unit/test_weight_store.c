@@ -302,7 +302,7 @@ static void test_experts(void **state)
                 struct weight_store *ws = create(io, slots[s], all_pinned, 0, no_hint);
                 struct weight_store_stats st;
                 assert_int_equal(weight_store_load_pinned(ws, NULL, NULL, NULL), 0);
-                random_traffic(ws, 60);
+                random_traffic(ws, 25);
                 weight_store_get_stats(ws, &st);
                 assert_true(st.requests > st.hits && st.bytes > 0 && st.reads > 0);
                 assert_true(no_hint ? !st.bytes_hint : st.bytes_hint > 0);
@@ -489,7 +489,7 @@ static void test_dense(void **state)
             uint64_t ring = weight_store_ring_min(&units, pins[k % 3], &io->align) * (k < 3 ? 1 : k < 6 ? 2 : 20);
             struct weight_store *ws = create(io, 3, pins[k % 3], ring ? ring : 1, false);
             assert_int_equal(weight_store_load_pinned(ws, NULL, NULL, NULL), 0);
-            for (int pass = 0; pass < 12; pass++) {
+            for (int pass = 0; pass < 6; pass++) {
                 uint32_t stop = pass % 5 == 4 ? random_below(units.n_uses) : UINT32_MAX;
                 assert_int_equal(dense_pass(ws, random_below(2), stop, NULL), 0);
             }
