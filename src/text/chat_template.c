@@ -27,54 +27,52 @@ struct form {
     bool trim;          /* messages lose white space at both ends */
 };
 
+enum {
+    FORM_CHATML, FORM_CHATML_TIGHT, FORM_LLAMA3, FORM_LLAMA2, FORM_MISTRAL, FORM_MISTRAL_V3, FORM_MISTRAL_TEKKEN, FORM_MISTRAL_V7, FORM_MISTRAL_V7_SPACED, FORM_GEMMA, FORM_DEEPSEEK3, FORM_DEEPSEEK2, FORM_GLM4, FORM_PHI3, FORM_ZEPHYR, FORM_OLMO,
+};
+
 static const struct form forms[] = {
-    {.name = "chatml", .begin = "", .system = "<|im_start|>system\n", .system_end = "<|im_end|>\n",
+    [FORM_CHATML] = {.name = "chatml", .begin = "", .system = "<|im_start|>system\n", .system_end = "<|im_end|>\n",
      .user = "<|im_start|>user\n", .user_end = "<|im_end|>\n", .assistant = "<|im_start|>assistant\n",
      .assistant_end = "<|im_end|>\n", .prompt = "<|im_start|>assistant\n"},
     /* where the template strips the line breaks around its control blocks */
-    {.name = "chatml-tight", .begin = "", .system = "<|im_start|>system\n", .system_end = "<|im_end|>",
+    [FORM_CHATML_TIGHT] = {.name = "chatml-tight", .begin = "", .system = "<|im_start|>system\n", .system_end = "<|im_end|>",
      .user = "<|im_start|>user\n", .user_end = "<|im_end|>", .assistant = "<|im_start|>assistant\n",
      .assistant_end = "<|im_end|>", .prompt = "<|im_start|>assistant"},
-    {.name = "llama3", .begin = "", .system = "<|start_header_id|>system<|end_header_id|>\n\n",
+    [FORM_LLAMA3] = {.name = "llama3", .begin = "", .system = "<|start_header_id|>system<|end_header_id|>\n\n",
      .system_end = "<|eot_id|>", .user = "<|start_header_id|>user<|end_header_id|>\n\n", .user_end = "<|eot_id|>",
      .assistant = "<|start_header_id|>assistant<|end_header_id|>\n\n", .assistant_end = "<|eot_id|>",
      .prompt = "<|start_header_id|>assistant<|end_header_id|>\n\n", .trim = true},
-    {.name = "llama2", .begin = "", .system = "<<SYS>>\n", .system_end = "\n<</SYS>>\n\n", .user = "[INST] ",
+    [FORM_LLAMA2] = {.name = "llama2", .begin = "", .system = "<<SYS>>\n", .system_end = "\n<</SYS>>\n\n", .user = "[INST] ",
      .user_end = " [/INST]", .assistant = " ", .assistant_end = " \2\1", .prompt = "",
      .place = SYSTEM_FIRST_USER, .trim = true},
-    {.name = "mistral", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST] ", .user_end = " [/INST]",
+    [FORM_MISTRAL] = {.name = "mistral", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST] ", .user_end = " [/INST]",
      .assistant = "", .assistant_end = "\2", .prompt = "", .place = SYSTEM_FIRST_USER},
-    {.name = "mistral-v3", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST] ", .user_end = "[/INST]",
+    [FORM_MISTRAL_V3] = {.name = "mistral-v3", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST] ", .user_end = "[/INST]",
      .assistant = " ", .assistant_end = "\2", .prompt = "", .place = SYSTEM_LAST_USER},
-    {.name = "mistral-tekken", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST]",
+    [FORM_MISTRAL_TEKKEN] = {.name = "mistral-tekken", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST]",
      .user_end = "[/INST]", .assistant = "", .assistant_end = "\2", .prompt = "", .place = SYSTEM_LAST_USER},
-    {.name = "mistral-v7", .begin = "", .system = "[SYSTEM_PROMPT]", .system_end = "[/SYSTEM_PROMPT]",
+    [FORM_MISTRAL_V7] = {.name = "mistral-v7", .begin = "", .system = "[SYSTEM_PROMPT]", .system_end = "[/SYSTEM_PROMPT]",
      .user = "[INST]", .user_end = "[/INST]", .assistant = "", .assistant_end = "\2", .prompt = ""},
-    {.name = "gemma", .begin = "", .system = "", .system_end = "\n\n", .user = "<start_of_turn>user\n",
+    [FORM_MISTRAL_V7_SPACED] = {.name = "mistral-v7-spaced", .begin = "", .system = "[SYSTEM_PROMPT] ", .system_end = "[/SYSTEM_PROMPT]",
+     .user = "[INST] ", .user_end = "[/INST]", .assistant = " ", .assistant_end = "\2", .prompt = ""},
+    [FORM_GEMMA] = {.name = "gemma", .begin = "", .system = "", .system_end = "\n\n", .user = "<start_of_turn>user\n",
      .user_end = "<end_of_turn>\n", .assistant = "<start_of_turn>model\n", .assistant_end = "<end_of_turn>\n",
      .prompt = "<start_of_turn>model\n", .place = SYSTEM_FIRST_USER, .trim = true},
-    {.name = "deepseek3", .begin = "", .system = "", .system_end = "", .user = "<｜User｜>", .user_end = "",
+    [FORM_DEEPSEEK3] = {.name = "deepseek3", .begin = "", .system = "", .system_end = "", .user = "<｜User｜>", .user_end = "",
      .assistant = "<｜Assistant｜>", .assistant_end = "<｜end▁of▁sentence｜>", .prompt = "<｜Assistant｜>"},
-    {.name = "deepseek2", .begin = "", .system = "", .system_end = "\n\n", .user = "User: ", .user_end = "\n\n",
+    [FORM_DEEPSEEK2] = {.name = "deepseek2", .begin = "", .system = "", .system_end = "\n\n", .user = "User: ", .user_end = "\n\n",
      .assistant = "Assistant: ", .assistant_end = "\2", .prompt = "Assistant:"},
-    {.name = "glm4", .begin = "[gMASK]<sop>", .system = "<|system|>\n", .system_end = "", .user = "<|user|>\n",
+    [FORM_GLM4] = {.name = "glm4", .begin = "[gMASK]<sop>", .system = "<|system|>\n", .system_end = "", .user = "<|user|>\n",
      .user_end = "", .assistant = "<|assistant|>\n", .assistant_end = "", .prompt = "<|assistant|>"},
-    {.name = "phi3", .begin = "", .system = "<|system|>\n", .system_end = "<|end|>\n", .user = "<|user|>\n",
+    [FORM_PHI3] = {.name = "phi3", .begin = "", .system = "<|system|>\n", .system_end = "<|end|>\n", .user = "<|user|>\n",
      .user_end = "<|end|>\n", .assistant = "<|assistant|>\n", .assistant_end = "<|end|>\n",
      .prompt = "<|assistant|>\n"},
-    {.name = "zephyr", .begin = "", .system = "<|system|>\n", .system_end = "\2\n", .user = "<|user|>\n",
+    [FORM_ZEPHYR] = {.name = "zephyr", .begin = "", .system = "<|system|>\n", .system_end = "\2\n", .user = "<|user|>\n",
      .user_end = "\2\n", .assistant = "<|assistant|>\n", .assistant_end = "\2\n", .prompt = "<|assistant|>\n"},
-    {.name = "olmo", .begin = "", .system = "<|system|>\n", .system_end = "\n", .user = "<|user|>\n",
+    [FORM_OLMO] = {.name = "olmo", .begin = "", .system = "<|system|>\n", .system_end = "\n", .user = "<|user|>\n",
      .user_end = "\n", .assistant = "<|assistant|>\n", .assistant_end = "\2\n", .prompt = "<|assistant|>\n"},
 };
-
-static const struct form *form_named(const char *name)
-{
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
-        if (!strcmp(forms[i].name, name))
-            return &forms[i];
-    return NULL;
-}
 
 /* A copy of the template, NUL-terminated, with the \n inside its string literals as line breaks. */
 static char *readable(const char *tmpl, size_t n)
@@ -101,34 +99,34 @@ static const struct form *recognise(const char *s)
 {
     if (has(s, "<|im_start|>"))
         return has(s, "<|im_sep|>") || has(s, "<end_of_utterance>") || has(s, "## Metadata") ? NULL
-               : form_named(has(s, "<|im_end|>\n{%- endfor -%}") ? "chatml-tight" : "chatml");
+               : &forms[has(s, "<|im_end|>\n{%- endfor -%}") ? FORM_CHATML_TIGHT : FORM_CHATML];
     if (has(s, "[INST]")) {
         if (has(s, "<<SYS>>"))
-            return form_named("llama2");
+            return &forms[FORM_LLAMA2];
         if (has(s, "[SYSTEM_PROMPT]"))
-            return form_named("mistral-v7");
+            return &forms[has(s, "[SYSTEM_PROMPT] ") ? FORM_MISTRAL_V7_SPACED : FORM_MISTRAL_V7];
         if (has(s, "[AVAILABLE_TOOLS]"))
-            return form_named(has(s, "[INST] ") ? "mistral-v3" : "mistral-tekken");
-        return form_named("mistral");
+            return &forms[has(s, "[INST] ") ? FORM_MISTRAL_V3 : FORM_MISTRAL_TEKKEN];
+        return &forms[FORM_MISTRAL];
     }
     if (has(s, "<|start_header_id|>") && has(s, "<|eot_id|>"))
-        return has(s, "functions") && !has(s, "Today Date") ? NULL : form_named("llama3");
+        return has(s, "functions") && !has(s, "Today Date") ? NULL : &forms[FORM_LLAMA3];
     if (has(s, "<start_of_turn>"))
-        return form_named("gemma");
+        return &forms[FORM_GEMMA];
     if (has(s, "[gMASK]<sop>"))
-        return has(s, "<|user|>\n") ? form_named("glm4") : NULL;
+        return has(s, "<|user|>\n") ? &forms[FORM_GLM4] : NULL;
     /* Later ones (V3.1 on) choose a mode of thinking by a variable. */
     if (has(s, "<｜User｜>") && has(s, "<｜Assistant｜>") && has(s, "<｜end▁of▁sentence｜>"))
-        return has(s, "set thinking") || has(s, "thinking_mode") ? NULL : form_named("deepseek3");
+        return has(s, "set thinking") || has(s, "thinking_mode") ? NULL : &forms[FORM_DEEPSEEK3];
     if (has(s, "'Assistant: ' + message['content'] + eos_token"))
-        return form_named("deepseek2");
+        return &forms[FORM_DEEPSEEK2];
     if (has(s, "<|user|>") && has(s, "<|assistant|>")) {
         if (has(s, "<|end|>"))
-            return has(s, "<|begin") || has(s, "reasoning") ? NULL : form_named("phi3");
+            return has(s, "<|begin") || has(s, "reasoning") ? NULL : &forms[FORM_PHI3];
         if (has(s, "'<|user|>\n' + message['content'] + eos_token"))
-            return form_named("zephyr");
+            return &forms[FORM_ZEPHYR];
         if (has(s, "'<|user|>\n' + message['content'] + '\n'"))
-            return form_named("olmo");
+            return &forms[FORM_OLMO];
     }
     return NULL;
 }
@@ -235,29 +233,30 @@ static struct variant vary(const struct form *f, const char *s)
 {
     struct variant v = {.f = f, .trim = f->trim, .user_lead = "", .assistant_lead = "", .prompt_tail = ""};
     v.bos = has(s, "bos_token");
-    if (!strcmp(f->name, "chatml")) {
+    if (f == &forms[FORM_CHATML]) {
         v.fallback = default_system(s, &v.n_fallback);
         v.trim = has(s, "render_content(message.content, true)|trim"); /* Qwen3.5 */
     }
-    if (!strcmp(f->name, "llama3") && has(s, "Cutting Knowledge Date: December 2023")) {
+    if (f == &forms[FORM_LLAMA3] && has(s, "Cutting Knowledge Date: December 2023")) {
         /* 3.2 puts today's date where it can; without one it falls back to this. */
         v.system_prefix = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
         v.fallback = "";
     }
-    if (!strcmp(f->name, "mistral")) {
+    if (f == &forms[FORM_MISTRAL]) {
         if (has(s, "' [INST] '") || has(s, "\" [INST] \""))
             v.user_lead = " ";
         if (has(s, "' ' + message['content']") || has(s, "\" \" + message[\"content\"]"))
             v.assistant_lead = " ";
     }
-    if (!strcmp(f->name, "glm4") && has(s, "<think></think>"))
+    if (f == &forms[FORM_GLM4] && has(s, "<think></think>"))
         v.assistant_lead = "<think></think>\n";
     /* Models that always think begin their answer so. */
     const char *gen = s, *last = NULL;
     while ((gen = strstr(gen, "add_generation_prompt")))
         last = gen++;
     if (last && (has(last, "assistant\n<think>\n'") || has(last, "<｜Assistant｜><think>\n'") ||
-                 (has(last, "enable_thinking is false") && has(last, "<think>\n'"))))
+                 (has(last, "enable_thinking is false") && !has(last, "enable_thinking is true") &&
+                  has(last, "<think>\n'"))))
         v.prompt_tail = has(last, "if not enable_thinking") ? "<think>\n</think>" : "<think>\n";
     return v;
 }
