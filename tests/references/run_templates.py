@@ -2,7 +2,7 @@
 """Compares our chat templates with jinja2's rendering of the models' own, for the templates that llama.cpp
 carries.  A template that is not known counts as skipped; those in APPROXIMATE are known to differ.
 
-usage: run_templates.py --tool TOKENIZE_TOOL --llama-cpp DIR [-v]
+usage: run_templates.py [--tool TOKENIZE_TOOL] [--llama-cpp DIR] [-v]
 """
 import argparse
 import ast
@@ -45,8 +45,8 @@ def inline_templates(path):
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--tool", required=True)
-    ap.add_argument("--llama-cpp", required=True)
+    ap.add_argument("--tool", default=os.environ.get("B", "build") + "/tests/references/tokenize_tool")
+    ap.add_argument("--llama-cpp", default=os.environ.get("REFS", "build/refs") + "/llama.cpp")
     ap.add_argument("-v", action="store_true")
     a = ap.parse_args()
     vocab = os.path.join(a.llama_cpp, "models", "ggml-vocab-llama-spm.gguf")

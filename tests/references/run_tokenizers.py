@@ -5,21 +5,17 @@
   2. Hugging Face `tokenizers`, built from the vocabulary, merges and published regex of those files (and
      of the models in --golden), on text of many scripts, code, odd white space and random bytes.
 
-llama.cpp's files are found in --llama-cpp, in $LLAMA_CPP_DIR, or unpacked from the source archive of
-the PyPI package llama-cpp-python, which is downloaded.
+llama.cpp's files lie where fetch.sh put them, or in --llama-cpp.
 
-usage: run_tokenizers.py --tool TOKENIZE_TOOL [--llama-cpp DIR] [--golden DIR] [--bytes N] [--seed N]
+usage: run_tokenizers.py [--tool TOKENIZE_TOOL] [--llama-cpp DIR] [--golden DIR] [--bytes N] [--seed N]
 """
 import argparse
 import glob
-import json
 import os
 import random
 import struct
 import subprocess
 import sys
-import tarfile
-import tempfile
 
 import gguf
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -225,28 +221,11 @@ def check_texts(tool, v, texts):
     return bad
 
 
-def find_llama_cpp(arg):
-    path = arg or os.environ.get("LLAMA_CPP_DIR")
-    if path:
-        return path
-    where = os.path.join(tempfile.gettempdir(), "sluice-llama-cpp")
-    got = glob.glob(where + "/llama_cpp_python-*/vendor/llama.cpp")
-    if not got:
-        os.makedirs(where, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", where,
-                        "llama-cpp-python==0.3.36"], check=True)
-        with tarfile.open(glob.glob(where + "/llama_cpp_python-*.tar.gz")[0]) as t:
-            t.extractall(where, [m for m in t.getmembers() if "/vendor/llama.cpp/models/" in m.name
-                                 or m.name.endswith("tests/test-chat-template.cpp")])
-        got = glob.glob(where + "/llama_cpp_python-*/vendor/llama.cpp")
-    return got[0]
-
-
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--tool", required=True)
-    ap.add_argument("--llama-cpp")
-    ap.add_argument("--golden", help="a directory of NAME/model.gguf")
+    ap.add_argument("--tool", default=os.environ.get("B", "build") + "/tests/references/tokenize_tool")
+    ap.add_argument("--llama-cpp", default=os.environ.get("REFS", "build/refs") + "/llama.cpp")
+    ap.add_argument("--golden", default="../shared/golden", help="a directory of NAME/model.gguf, if there is one")
     ap.add_argument("--only", help="part of a file name")
     ap.add_argument("--bytes", type=int, default=500_000, help="of each kind of text")
     ap.add_argument("--seed", type=int, default=1)
@@ -257,8 +236,8 @@ def main():
              ("scripts", text_scripts(rng, a.bytes).encode()), ("code points", text_points(rng, a.bytes).encode()),
              ("bytes", text_bytes(rng, a.bytes // 4))]
     bad = seen = 0
-    files = sorted(glob.glob(os.path.join(find_llama_cpp(a.llama_cpp), "models", "ggml-vocab-*.gguf")))
-    if a.golden:
+    files = sorted(glob.glob(os.path.join(a.llama_cpp, "models", "ggml-vocab-*.gguf")))
+    if os.path.isdir(a.golden):
         files += sorted(glob.glob(os.path.join(a.golden, "*", "model.gguf")))
     for f in files:
         if a.only and a.only not in f:
