@@ -103,6 +103,13 @@ static inline size_t first_symbol(const struct vocab *v, const unsigned char *s,
     return k;
 }
 
+/* A byte without a token in a vocabulary without an unknown one: as in the reference, what
+ * stands around it is then adjacent. */
+static inline bool left_out(const struct merger *m, int32_t id)
+{
+    return id < 0 && m->unk < 0 && m->v->kind == VOCAB_BPE;
+}
+
 /* Returns false if the word has more than SHORT_MAX symbols. */
 static bool merge_short(struct merger *m, const unsigned char *s, size_t n)
 {
@@ -112,11 +119,12 @@ static bool merge_short(struct merger *m, const unsigned char *s, size_t n)
         int32_t id, out;
     } y[SHORT_MAX + 1];
     unsigned k = 0;
-    for (size_t i = 0; i < n; k++) {
+    for (size_t i = 0; i < n;) {
         if (k == SHORT_MAX)
             return false;
         y[k].start = (uint32_t)i;
         i += first_symbol(v, s + i, n - i, &y[k].id);
+        k += !left_out(m, y[k].id);
     }
     y[k].start = (uint32_t)n;
 #define RANK(i) \
@@ -196,14 +204,17 @@ static int merge_long(struct merger *m, const unsigned char *s, size_t n)
         m->sym = y;
         m->sym_cap = n;
     }
-    for (size_t i = 0; i < n; k++) {
+    for (size_t i = 0; i < n;) {
         struct merge_symbol *y = &m->sym[k];
         y->start = (uint32_t)i;
         y->len = (uint32_t)first_symbol(v, s + i, n - i, &y->id);
         y->prev = (int32_t)k - 1;
         y->next = (int32_t)k + 1;
         i += y->len;
+        k += !left_out(m, y->id);
     }
+    if (!k)
+        return 0;
     m->sym[k - 1].next = -1;
     m->n_heap = 0;
     int rc = 0;
