@@ -121,7 +121,10 @@ static struct cpu_rows cpu_rows_of(int i, uint32_t per, uint32_t n_tok)
 }
 /* Tokens a task: about 8192 numbers, which is microseconds of work. */
 static uint32_t cpu_rows_per(uint32_t n) { return n >= 8192 ? 1 : 8192 / (n ? n : 1); }
-static int cpu_row_tasks(uint32_t n, uint32_t n_tok) { return (int)((n_tok + cpu_rows_per(n) - 1) / cpu_rows_per(n)); }
+static int cpu_row_tasks(uint32_t n, uint32_t n_tok)
+{
+    return (int)((n_tok + cpu_rows_per(n) - 1) / cpu_rows_per(n));
+}
 
 struct cpu_job { const struct ops_cpu *c; const void *a; };
 
@@ -155,7 +158,8 @@ static void norm_task(void *arg, int i, int worker)
         float *y = ops_cpu_act_row(&a->out, t);
         if (!y)
             y = ops_cpu_row(j->c, worker);
-        j->c->k.vec->rmsnorm((float *)ops_cpu_ptr(a->x) + (size_t)t * a->n, ops_cpu_ptr(a->w), a->n, a->eps, y);
+        j->c->k.vec->rmsnorm((float *)ops_cpu_ptr(a->x) + (size_t)t * a->n, ops_cpu_ptr(a->w), a->n, a->eps,
+                             y);
         ops_cpu_emit(j->c, &a->out, t, 0, a->n, y);
     }
 }
@@ -168,7 +172,10 @@ static void cpu_norm(struct ops *o, const struct ops_norm *a)
 
 /* convert and swiglu also cut a row, into pieces of 4096 columns. */
 #define CPU_PIECE 4096
-static int cpu_piece_tasks(uint32_t n, uint32_t n_tok) { return (int)((n + CPU_PIECE - 1) / CPU_PIECE * n_tok); }
+static int cpu_piece_tasks(uint32_t n, uint32_t n_tok)
+{
+    return (int)((n + CPU_PIECE - 1) / CPU_PIECE * n_tok);
+}
 static void cpu_piece_of(int i, uint32_t n, uint32_t *t, uint32_t *col, uint32_t *len)
 {
     uint32_t n_pieces = (n + CPU_PIECE - 1) / CPU_PIECE;
@@ -293,15 +300,16 @@ int ops_cpu_create(const struct ops_cpu_params *p, struct ops **out, struct slui
     if (!c)
         return err_set(err, SLUICE_ENOMEM, "out of memory");
     *c = (struct ops_cpu){
-        .pool = p->pool, .n_threads = pool_n_threads(p->pool), .max_n = p->max_n, .max_head_dim = p->max_head_dim,
-        .scratch_stride = s.stride, .kern_bytes = s.kern, .partial_floats = s.partial / sizeof(float),
+        .pool = p->pool, .n_threads = pool_n_threads(p->pool), .max_n = p->max_n,
+        .max_head_dim = p->max_head_dim, .scratch_stride = s.stride, .kern_bytes = s.kern,
+        .partial_floats = s.partial / sizeof(float),
         .ops = {
             .name = "cpu", .alloc = cpu_alloc, .free_buf = cpu_free_buf, .host = cpu_host, .write = cpu_write,
             .copy = cpu_copy, .zero = cpu_zero, .wait = cpu_wait, .read = cpu_read, .destroy = cpu_destroy,
             .embed = cpu_embed, .norm = cpu_norm, .convert = cpu_convert, .matmul = ops_cpu_matmul,
             .swiglu = cpu_swiglu, .add = cpu_add, .attn_prep = ops_cpu_attn_prep, .attn = ops_cpu_attn,
-            .delta = ops_cpu_delta, .router = ops_cpu_router, .moe = ops_cpu_moe, .moe_sum = ops_cpu_moe_sum,
-            .moe_finish = ops_cpu_moe_finish, .gather = cpu_gather,
+            .delta = ops_cpu_delta, .router = ops_cpu_router, .moe = ops_cpu_moe,
+            .moe_sum = ops_cpu_moe_sum, .moe_finish = ops_cpu_moe_finish, .gather = cpu_gather,
         },
     };
     kern_init(&c->k, p->level);

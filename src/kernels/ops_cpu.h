@@ -44,10 +44,14 @@ static inline float *ops_cpu_tile(const struct ops_cpu *c, int worker)
 {
     return (float *)(void *)(c->scratch + (size_t)worker * c->scratch_stride + c->kern_bytes);
 }
-static inline float *ops_cpu_row(const struct ops_cpu *c, int worker) { return ops_cpu_tile(c, worker) + CPU_TILE; }
+static inline float *ops_cpu_row(const struct ops_cpu *c, int worker)
+{
+    return ops_cpu_tile(c, worker) + CPU_TILE;
+}
 
 /* One dispatch; a single task runs on the caller without one. */
-static inline void ops_cpu_run(const struct ops_cpu *c, void (*fn)(void *arg, int i, int worker), void *arg, int n)
+static inline void ops_cpu_run(const struct ops_cpu *c, void (*fn)(void *arg, int i, int worker), void *arg,
+                               int n)
 {
     if (n == 1)
         fn(arg, 0, 0);
@@ -68,7 +72,8 @@ void ops_cpu_emit(const struct ops_cpu *c, const struct ops_act *a, uint32_t row
 
 /* out[i*ld + r - r0] = scale * dot(weight row r, activation row idx[i]) for nr rows from r0. */
 void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32_t r0, uint32_t nr,
-                     const struct ops_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld, int worker);
+                     const struct ops_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld,
+                     int worker);
 
 /* Bytes of worker scratch that attention needs. */
 size_t ops_cpu_attn_bytes(uint32_t max_head_dim);

@@ -7,7 +7,7 @@
  *   by tile and block  (decoding) a task yields one block's (m, sum, acc) into `partial`; a second
  *                      dispatch merges them in ascending order, CPU_ATTN_ROUND blocks at a time
  *
- * Queries are numbered [kv head][token][head of the group] in `partial`, so that a tile's are side by side. */
+ * Queries are numbered [kv head][token][head of the group] in `partial`: a tile's are side by side. */
 #include "kernels/ops_cpu.h"
 
 #include <assert.h>
@@ -147,7 +147,8 @@ size_t ops_cpu_attn_bytes(uint32_t max_head_dim)
     return (CPU_ATTN_QUERIES * (3 * ld + VEC_ATTN_BLOCK + 6) + VEC_ATTN_TILE * (ld + 16)) * sizeof(float);
 }
 
-static float *query_of(const struct attn_job *j, const struct attn_tile *t, uint32_t i, uint32_t *tok, uint32_t *head)
+static float *query_of(const struct attn_job *j, const struct attn_tile *t, uint32_t i, uint32_t *tok,
+                       uint32_t *head)
 {
     *tok = t->t0 + i / t->n_h;
     *head = t->kvh * j->group + t->h0 + i % t->n_h;
@@ -165,8 +166,8 @@ static void pack_queries(const struct attn_job *j, const struct attn_tile *t, fl
 }
 
 /* Block b for the queries of a tile. */
-static void tile_block(const struct attn_job *j, const struct attn_tile *t, const struct attn_mem *w, uint32_t b,
-                       float *m, float *sum, float *acc)
+static void tile_block(const struct attn_job *j, const struct attn_tile *t, const struct attn_mem *w,
+                       uint32_t b, float *m, float *sum, float *acc)
 {
     const struct ops_attn *a = j->a;
     const uint32_t from = b * VEC_ATTN_BLOCK;
@@ -198,8 +199,9 @@ static float *result_of(const struct attn_job *j, uint32_t tok, uint32_t head)
 static void finish_query(const struct attn_job *j, uint32_t tok, uint32_t head, const float *A, float S)
 {
     const struct ops_attn *a = j->a;
-    const float *gate = a->gate.buf ? (const float *)ops_cpu_ptr(a->gate) + tok * a->ldg + (size_t)head * a->gate_stride
-                                    : NULL;
+    const float *gate =
+        a->gate.buf ? (const float *)ops_cpu_ptr(a->gate) + tok * a->ldg + (size_t)head * a->gate_stride
+                    : NULL;
     j->c->k.vec->attn_finish(A, S, gate, a->head_dim_v, result_of(j, tok, head));
 }
 
@@ -219,8 +221,8 @@ static void tile_task(void *arg, int i, int worker)
         tile_block(j, &t, &w, b, w.m, w.sum, w.acc);
         for (uint32_t q = 0; q < t.n_q; q++)
             if (w.lo[q] < w.hi[q])
-                j->c->k.vec->attn_merge(&w.M[q], &w.S[q], w.A + q * j->ldv, w.m[q], w.sum[q], w.acc + q * j->ldv,
-                                        j->a->head_dim_v);
+                j->c->k.vec->attn_merge(&w.M[q], &w.S[q], w.A + q * j->ldv, w.m[q], w.sum[q],
+                                        w.acc + q * j->ldv, j->a->head_dim_v);
     }
     for (uint32_t q = 0; q < t.n_q; q++) {
         uint32_t tok, head;
@@ -292,7 +294,8 @@ static void attn_emit_task(void *arg, int i, int worker)
     if (!row) {
         row = ops_cpu_row(j->c, worker);
         for (uint32_t h = 0; h < a->n_head; h++)
-            memcpy(row + (size_t)h * a->head_dim_v, result_of(j, (uint32_t)i, h), a->head_dim_v * sizeof *row);
+            memcpy(row + (size_t)h * a->head_dim_v, result_of(j, (uint32_t)i, h),
+                   a->head_dim_v * sizeof *row);
     }
     ops_cpu_emit(j->c, &a->out, a->out_row + (uint32_t)i, 0, n, row);
 }
@@ -303,7 +306,8 @@ void ops_cpu_attn(struct ops *o, const struct ops_attn *a)
     const uint32_t enough = j.c->n_threads > 1 ? (uint32_t)j.c->n_threads * 3 : 1;
     if (!a->n_tok)
         return;
-    assert(a->n_head % a->n_head_kv == 0 && a->head_dim <= j.c->max_head_dim && a->head_dim_v <= j.c->max_head_dim);
+    assert(a->n_head % a->n_head_kv == 0 && a->head_dim <= j.c->max_head_dim &&
+           a->head_dim_v <= j.c->max_head_dim);
     assert((a->out.forms & OPS_F32) || a->head_dim_v <= a->head_dim);
     j.ldk = pad16(a->head_dim), j.ldv = pad16(a->head_dim_v);
     j.heads = j.group < CPU_ATTN_QUERIES ? j.group : CPU_ATTN_QUERIES;
@@ -319,7 +323,8 @@ void ops_cpu_attn(struct ops *o, const struct ops_attn *a)
     size_t round = j.c->partial_floats / j.per_block;
     round = round ? round - 1 : 0;
     /* smaller tiles while there are too few of them, counting blocks where those can be shared too */
-    const uint32_t share = round >= 2 && j.c->n_threads > 1 ? (n_blocks < round ? n_blocks : (uint32_t)round) : 1;
+    const uint32_t share =
+        round >= 2 && j.c->n_threads > 1 ? (n_blocks < round ? n_blocks : (uint32_t)round) : 1;
     for (;;) {
         j.n_hparts = (j.group + j.heads - 1) / j.heads;
         j.n_tparts = (a->n_tok + j.toks - 1) / j.toks;

@@ -33,7 +33,8 @@ static void delta_conv_task(void *arg, int i, int worker)
     for (uint32_t u = first; u < last; u++) {
         uint32_t ch = u < n_heads ? u * a->d_k : j->v0 + (u - n_heads) * VEC_PANEL;
         uint32_t n = u < n_heads ? a->d_k : j->n_qkv - ch < VEC_PANEL ? j->n_qkv - ch : VEC_PANEL;
-        v->conv(qkv + ch, a->ld_qkv, a->n_tok, n, w + (size_t)ch * a->d_conv, a->d_conv, state + ch, j->n_qkv);
+        v->conv(qkv + ch, a->ld_qkv, a->n_tok, n, w + (size_t)ch * a->d_conv, a->d_conv, state + ch,
+                j->n_qkv);
         if (u >= n_heads)
             continue;
         const float mul = u < a->n_k_head ? 1.0f / sqrtf((float)a->d_k) : 1.0f;
@@ -43,7 +44,8 @@ static void delta_conv_task(void *arg, int i, int worker)
 }
 
 /* The recurrence of some columns of a head over all tokens. */
-static void delta_panel(const struct delta_job *j, uint32_t h, uint32_t col, uint32_t n_col, float *S, size_t ld)
+static void delta_panel(const struct delta_job *j, uint32_t h, uint32_t col, uint32_t n_col, float *S,
+                        size_t ld)
 {
     const struct ops_delta *a = j->a;
     const uint32_t kh = a->tiled ? h % a->n_k_head : h / (a->n_v_head / a->n_k_head);
@@ -99,8 +101,8 @@ static void delta_out_task(void *arg, int i, int worker)
     if (!row)
         row = ops_cpu_row(j->c, worker);
     for (uint32_t h = h0; h < h1; h++)
-        j->c->k.vec->rmsnorm_gate(o + (size_t)h * a->d_v, ops_cpu_ptr(a->norm), z + (size_t)h * a->d_v, a->d_v,
-                                  a->eps, row + (size_t)h * a->d_v);
+        j->c->k.vec->rmsnorm_gate(o + (size_t)h * a->d_v, ops_cpu_ptr(a->norm), z + (size_t)h * a->d_v,
+                                  a->d_v, a->eps, row + (size_t)h * a->d_v);
     ops_cpu_emit(j->c, &a->out, a->out_row + t, h0 * a->d_v, (h1 - h0) * a->d_v, row + (size_t)h0 * a->d_v);
 }
 

@@ -8,7 +8,8 @@
 #include <string.h>
 
 void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32_t r0, uint32_t nr,
-                     const struct ops_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld, int worker)
+                     const struct ops_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld,
+                     int worker)
 {
     const struct dtype_info *t = dtype_get(w->type);
     const size_t row_bytes = (size_t)(w->n / t->block_elems) * t->block_bytes;
@@ -18,7 +19,8 @@ void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32
     assert(w->n == x->n);
     if (c->k.matmul_q8[w->type] && (x->forms & (f ? OPS_Q256 : OPS_Q32))) {
         struct kern_acts acts = {v.q[f], v.d[f], v.sum16[f], t->act_block};
-        c->k.matmul_q8[w->type](p, row_bytes, nr, w->n, &acts, idx, n_tok, out, ld, ops_cpu_scratch(c, worker));
+        c->k.matmul_q8[w->type](p, row_bytes, nr, w->n, &acts, idx, n_tok, out, ld,
+                                ops_cpu_scratch(c, worker));
     } else {
         assert(x->forms & OPS_F32);
         c->k.matmul_f32(w->type, p, row_bytes, nr, w->n, v.f32, x->n, idx, n_tok, out, ld,
@@ -31,7 +33,8 @@ void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32
 
 struct matmul_job { const struct ops_cpu *c; const struct ops_matmul *a; uint32_t panel; };
 
-static void matmul_panel(const struct matmul_job *j, const struct ops_matmul_out *out, uint32_t r0, int worker)
+static void matmul_panel(const struct matmul_job *j, const struct ops_matmul_out *out, uint32_t r0,
+                         int worker)
 {
     const struct ops_matmul *a = j->a;
     const struct vec_table *vec = j->c->k.vec;

@@ -44,7 +44,8 @@ static void router_token(const struct router_job *j, uint32_t t, float *score)
     const float *bias = ops_cpu_ptr(a->bias);
     int32_t *ids = (int32_t *)ops_cpu_ptr(a->ids) + (size_t)t * a->n_used;
     float *weights = (float *)ops_cpu_ptr(a->weights) + (size_t)t * a->n_used, *key = score;
-    memcpy(score, (const float *)ops_cpu_ptr(a->logits) + (size_t)t * a->n_expert, a->n_expert * sizeof *score);
+    memcpy(score, (const float *)ops_cpu_ptr(a->logits) + (size_t)t * a->n_expert,
+           a->n_expert * sizeof *score);
     if (a->gating == OPS_GATE_SOFTMAX)
         v->softmax(score, a->n_expert);
     else
@@ -130,10 +131,11 @@ static void moe_up_task(void *arg, int i, int worker)
 }
 
 /* Products of expert e's down rows for pairs first .. first+n-1 into out. */
-static void moe_down(const struct moe_job *j, uint32_t e, uint32_t first, uint32_t n, uint32_t r0, uint32_t nr,
-                     float *out, size_t ld, int worker)
+static void moe_down(const struct moe_job *j, uint32_t e, uint32_t first, uint32_t n, uint32_t r0,
+                     uint32_t nr, float *out, size_t ld, int worker)
 {
-    ops_cpu_product(j->c, &j->a->experts[e].down, r0, nr, &j->h, j->rows + j->base[e] + first, n, out, ld, worker);
+    ops_cpu_product(j->c, &j->a->experts[e].down, r0, nr, &j->h, j->rows + j->base[e] + first, n, out, ld,
+                    worker);
 }
 
 /* Decoding: every pair has a row of its own. */
@@ -175,7 +177,8 @@ static void moe_acc_task(void *arg, int i, int worker)
             const uint32_t n = x->n_pairs - p < step ? x->n_pairs - p : step;
             moe_down(j, e, p, n, r0, nr, tile, nr, worker);
             for (uint32_t k = 0; k < n; k++)
-                j->c->k.vec->fma(weight[p + k], tile + (size_t)k * nr, nr, acc + (size_t)tok[p + k] * a->n_embd);
+                j->c->k.vec->fma(weight[p + k], tile + (size_t)k * nr, nr,
+                                 acc + (size_t)tok[p + k] * a->n_embd);
         }
     }
 }

@@ -6,7 +6,8 @@
 #include "kernels/ops.h"
 
 /* Byte offsets from ops_act.base; index 0: blocks of 32, 1: blocks of 256.
- *   q int8[n_tok_max][n]   d float[n_tok_max][n / block]   sum16 int16[n_tok_max][n / 16]   f32 float[n_tok_max][n] */
+ *   q int8[n_tok_max][n]   d float[n_tok_max][n / block]   sum16 int16[n_tok_max][n / 16]
+ *   f32 float[n_tok_max][n] */
 struct ops_act_layout { uint64_t q[2], d[2], sum16[2], end[2], f32, end_f32; };
 struct ops_act_layout ops_act_layout(uint32_t n, uint32_t n_tok_max);
 

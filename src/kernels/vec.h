@@ -20,7 +20,8 @@
  *               s_j = scale * dot(q, k_j); m = max_j s_j; p_j = exp(s_j - m); sum = sum of p_j (lane j % 16);
  *               acc[d] = fma(p_j, v_j[d], acc[d]) from 0, j ascending, over visible j alone.  Blocks merge in
  *               ascending order into (M, S, A), which begins as (-inf, 0, 0):
- *               M' = max(M, m), a = exp(M - M'), b = exp(m - M'), S' = fma(sum, b, S*a), A' = fma(acc, b, A*a).
+ *               M' = max(M, m), a = exp(M - M'), b = exp(m - M'),
+ *               S' = fma(sum, b, S*a), A' = fma(acc, b, A*a).
  *               Then out = A / S, and out = out * sigmoid(gate) where there is a gate.
  *               F16 and Q8_0 keys and values widen exactly to F32 (Q8_0: d * q, rounded once).
  *   convolution acc = fma(w[j], x[t - d_conv + 1 + j], acc) from 0, j ascending; then silu.
@@ -28,7 +29,7 @@
  *   delta rule  per column: s = S[i]*g; e = fma(s, k_i, e) from 0, i ascending; delta = (v - e) * beta;
  *               S[i] = fma(k_i, delta, s); o = fma(S[i], q_i, o) from 0, i ascending.
  *
- * All functions are pure; threads share nothing.  Pointers need no alignment and may alias only where y is x. */
+ * All functions are pure; threads share nothing.  Pointers need no alignment and alias only where y is x. */
 #ifndef SLUICE_KERNELS_VEC_H
 #define SLUICE_KERNELS_VEC_H
 
@@ -61,7 +62,7 @@ struct vec_attn {
     float *m, *sum;          /* [n_q] out */
     float *acc;              /* [n_q][d_v rounded up to 16] out */
     float *s;                /* scratch [n_q][VEC_ATTN_BLOCK], 64-byte aligned */
-    float *wide;             /* scratch [VEC_ATTN_TILE][max(d_k, d_v) rounded up to 16, plus 16], 64-byte aligned */
+    float *wide; /* scratch [VEC_ATTN_TILE][max(d_k, d_v) rounded up to 16, plus 16], 64-byte aligned */
 };
 
 struct vec_table {
@@ -106,9 +107,9 @@ struct vec_table {
                  float *state, size_t ld_state);
     void (*l2norm)(const float *x, size_t n, float eps, float mul, float *y); /* y = (x * 1/sqrt(..)) * mul */
     /* One token of the delta rule on n_col columns of a state, rows ld floats apart.  Where n_col is no
-     * multiple of 16, S has room for whole vectors and zeros in the columns beyond; v, o [n_col]; o may be v. */
-    void (*delta)(float *S, size_t ld, uint32_t d_k, uint32_t n_col, const float *q, const float *k, const float *v,
-                  float g, float beta, float *o);
+     * multiple of 16, S has room for whole vectors, with zeros beyond.  v, o [n_col]; o may be v. */
+    void (*delta)(float *S, size_t ld, uint32_t d_k, uint32_t n_col, const float *q, const float *k,
+                  const float *v, float g, float beta, float *o);
     /* g[i] = exp(A * softplus(a[i] + dt)), beta[i] = sigmoid(b[i]), n <= 16 */
     void (*delta_gates)(const float *a, const float *b, uint32_t n, float dt, float A, float *g, float *beta);
 };

@@ -90,7 +90,8 @@ static const float *vec_attn_tile(uint32_t type, const void *base, size_t stride
 
 /* s[i][j] = dot of query i and key j for qt queries and kt keys, n16 vectors long; qt and kt are
  * constants of the caller, so that acc stays in registers. */
-VEC_INLINE void vec_qk(int qt, int kt, const float *q, size_t ldq, const float *k, size_t ldk, size_t n16, float *s)
+VEC_INLINE void vec_qk(int qt, int kt, const float *q, size_t ldq, const float *k, size_t ldk, size_t n16,
+                       float *s)
 {
     v16 acc[VEC_QT][VEC_KT], vq[VEC_QT];
 #pragma GCC unroll 4
@@ -200,13 +201,17 @@ VEC_INLINE void vec_pv(int qt, int dt, float *acc, size_t lda, const float *p, c
 }
 
 /* One query, dt vectors of columns. */
-VEC_INLINE void vec_pv_one(int dt, float *acc, const float *p, const float *v, size_t ldv, uint32_t j0, uint32_t j1)
+VEC_INLINE void vec_pv_one(int dt, float *acc, const float *p, const float *v, size_t ldv, uint32_t j0,
+                           uint32_t j1)
 {
     if (j0 < j1)
         vec_pv(1, dt, acc, 0, p, v, ldv, j0, j1);
 }
 
-static inline uint32_t vec_clamp(uint32_t x, uint32_t lo, uint32_t hi) { return x < lo ? lo : x > hi ? hi : x; }
+static inline uint32_t vec_clamp(uint32_t x, uint32_t lo, uint32_t hi)
+{
+    return x < lo ? lo : x > hi ? hi : x;
+}
 
 /* Columns d .. d+16*dt-1 of all queries, of the tile of positions t0 .. t0+n_t-1 (v's rows). */
 VEC_INLINE void vec_attn_columns(int dt, const struct vec_attn *a, const float *v, size_t ldv, uint32_t t0,
@@ -266,7 +271,8 @@ static void vec_attn_block(const struct vec_attn *a)
         a->m[i] = -__builtin_inff();
         a->sum[i] = 0.0f;
         if (a->lo[i] < a->hi[i])
-            vec_attn_softmax(a->s + (size_t)i * VEC_ATTN_BLOCK, a->lo[i], a->hi[i], a->scale, &a->m[i], &a->sum[i]);
+            vec_attn_softmax(a->s + (size_t)i * VEC_ATTN_BLOCK, a->lo[i], a->hi[i], a->scale, &a->m[i],
+                             &a->sum[i]);
     }
     for (uint32_t j = lo; j < hi; j += VEC_ATTN_TILE) {
         uint32_t n_j = hi - j < VEC_ATTN_TILE ? hi - j : VEC_ATTN_TILE;
@@ -289,7 +295,8 @@ static void vec_attn_merge(float *M, float *S, float *A, float m, float sum, con
 static void vec_attn_finish(const float *A, float S, const float *gate, size_t n, float *y)
 {
     const v16 s = v_set1(S);
-    VEC_EACH(n, v_store(y + i, v_div(v_load(A + i), s)), v_store_n(y + i, v_div(v_load_n(A + i, len), s), len));
+    VEC_EACH(n, v_store(y + i, v_div(v_load(A + i), s)),
+             v_store_n(y + i, v_div(v_load_n(A + i, len), s), len));
     if (gate)
         vec_gate(gate, n, y);
 }

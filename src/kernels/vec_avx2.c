@@ -93,7 +93,8 @@ static inline uint16_t v_float_to_half(float x)
 }
 static inline v16 v_load_half(const void *p)
 {
-    return (v16){_mm256_cvtph_ps(_mm_loadu_si128(p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1))};
+    return (v16){_mm256_cvtph_ps(_mm_loadu_si128(p)),
+                 _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1))};
 }
 static inline void v_store_half(void *p, v16 x)
 {

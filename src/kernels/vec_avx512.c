@@ -19,7 +19,10 @@ static inline v16 v_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void v_store(float *p, v16 x) { _mm512_storeu_ps(p, x); }
 static inline v16 v_set1(float x) { return _mm512_set1_ps(x); }
 static inline v16 v_zero(void) { return _mm512_setzero_ps(); }
-static inline v16 v_iota(void) { return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+static inline v16 v_iota(void)
+{
+    return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
 static inline float v_first(v16 x) { return _mm512_cvtss_f32(x); }
 static inline v16 v_add(v16 x, v16 y) { return _mm512_add_ps(x, y); }
 static inline v16 v_sub(v16 x, v16 y) { return _mm512_sub_ps(x, y); }
@@ -96,7 +99,10 @@ static inline void v_store_half(void *p, v16 x)
 {
     _mm256_storeu_si256(p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
-static inline v16 v_load_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p))); }
+static inline v16 v_load_i8(const void *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
+}
 
 #include "kernels/vec_tail.h"
 

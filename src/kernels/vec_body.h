@@ -8,15 +8,16 @@
 #include <string.h>
 
 /* Statement over whole vectors of x .. and then the rest: `i` is the first element, `len` how many. */
-#define VEC_EACH(n, whole, rest)                                                                                  \
-    do {                                                                                                          \
-        size_t i = 0;                                                                                             \
-        for (; i + 16 <= (n); i += 16) { whole; }                                                                 \
-        if (i < (n)) { unsigned len = (unsigned)((n) - i); rest; }                                                \
+#define VEC_EACH(n, whole, rest)                                                                           \
+    do {                                                                                                   \
+        size_t i = 0;                                                                                      \
+        for (; i + 16 <= (n); i += 16) { whole; }                                                          \
+        if (i < (n)) { unsigned len = (unsigned)((n) - i); rest; }                                         \
     } while (0)
 /* y[i] = EXPR(x) for one input. */
-#define VEC_MAP1(n, x, y, EXPR)                                                                                   \
-    VEC_EACH(n, v_store((y) + i, EXPR(v_load((x) + i))), v_store_n((y) + i, EXPR(v_load_n((x) + i, len)), len))
+#define VEC_MAP1(n, x, y, EXPR)                          \
+    VEC_EACH(n, v_store((y) + i, EXPR(v_load((x) + i))), \
+             v_store_n((y) + i, EXPR(v_load_n((x) + i, len)), len))
 
 static void vec_exp(const float *x, size_t n, float *y) { VEC_MAP1(n, x, y, vec_exp16); }
 static void vec_log(const float *x, size_t n, float *y) { VEC_MAP1(n, x, y, vec_log16); }
@@ -41,7 +42,8 @@ static void vec_add(float *y, const float *x, size_t n)
 static void vec_scale(const float *x, float s, size_t n, float *y)
 {
     const v16 vs = v_set1(s);
-    VEC_EACH(n, v_store(y + i, v_mul(v_load(x + i), vs)), v_store_n(y + i, v_mul(v_load_n(x + i, len), vs), len));
+    VEC_EACH(n, v_store(y + i, v_mul(v_load(x + i), vs)),
+             v_store_n(y + i, v_mul(v_load_n(x + i, len), vs), len));
 }
 
 static void vec_fma(float a, const float *x, size_t n, float *y)
@@ -114,7 +116,8 @@ static void vec_softmax(float *x, size_t n)
         v_store_n(x + i, p, len);
     }
     const v16 sum = v_set1(v_fold(acc));
-    VEC_EACH(n, v_store(x + i, v_div(v_load(x + i), sum)), v_store_n(x + i, v_div(v_load_n(x + i, len), sum), len));
+    VEC_EACH(n, v_store(x + i, v_div(v_load(x + i), sum)),
+             v_store_n(x + i, v_div(v_load_n(x + i, len), sum), len));
 }
 
 static void vec_finish(float *x, const float *acc, const float *shared, float g, size_t n)
@@ -124,9 +127,11 @@ static void vec_finish(float *x, const float *acc, const float *shared, float g,
         return;
     }
     const v16 vg = v_set1(g);
-    VEC_EACH(n, v_store(x + i, v_add(v_load(x + i), v_fma(vg, v_load(shared + i), v_load(acc + i)))),
-             v_store_n(x + i, v_add(v_load_n(x + i, len), v_fma(vg, v_load_n(shared + i, len), v_load_n(acc + i, len))),
-                       len));
+    VEC_EACH(
+        n, v_store(x + i, v_add(v_load(x + i), v_fma(vg, v_load(shared + i), v_load(acc + i)))),
+        v_store_n(x + i,
+                  v_add(v_load_n(x + i, len), v_fma(vg, v_load_n(shared + i, len), v_load_n(acc + i, len))),
+                  len));
 }
 
 /* Few and small: left to the compiler, with the operations written out. */
@@ -163,10 +168,10 @@ static void vec_l2norm(const float *x, size_t n, float eps, float mul, float *y)
 #include "kernels/vec_delta.h"
 
 const struct vec_table VEC_TABLE = {
-    .level = VEC_LEVEL, .exp = vec_exp, .log = vec_log, .sigmoid = vec_sigmoid, .silu = vec_silu,
-    .softplus = vec_softplus, .dot = vec_dot, .add = vec_add, .scale = vec_scale, .fma = vec_fma,
-    .scale_mul = vec_scale_mul, .rmsnorm = vec_rmsnorm, .rmsnorm_gate = vec_rmsnorm_gate, .swiglu = vec_swiglu,
-    .gate = vec_gate, .softmax = vec_softmax, .finish = vec_finish, .rope = vec_rope, .narrow = vec_narrow,
-    .widen = vec_widen, .attn_block = vec_attn_block, .attn_merge = vec_attn_merge, .attn_finish = vec_attn_finish,
+    .level = VEC_LEVEL, .exp = vec_exp, .log = vec_log, .sigmoid = vec_sigmoid, .silu = vec_silu, .softplus
+    = vec_softplus, .dot = vec_dot, .add = vec_add, .scale = vec_scale, .fma = vec_fma, .scale_mul =
+    vec_scale_mul, .rmsnorm = vec_rmsnorm, .rmsnorm_gate = vec_rmsnorm_gate, .swiglu = vec_swiglu, .gate =
+    vec_gate, .softmax = vec_softmax, .finish = vec_finish, .rope = vec_rope, .narrow = vec_narrow, .widen =
+    vec_widen, .attn_block = vec_attn_block, .attn_merge = vec_attn_merge, .attn_finish = vec_attn_finish,
     .conv = vec_conv, .l2norm = vec_l2norm, .delta = vec_delta, .delta_gates = vec_delta_gates,
 };

@@ -41,14 +41,15 @@ static void vec_conv(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const f
                      float *state, size_t ld_state)
 {
     for (uint32_t c = 0; c < n_ch; c += VEC_PANEL)
-        vec_conv_part(x + c, ld, n_tok, n_ch - c < VEC_PANEL ? n_ch - c : VEC_PANEL, w + (size_t)c * d_conv, d_conv,
-                      state + c, ld_state);
+        vec_conv_part(x + c, ld, n_tok, n_ch - c < VEC_PANEL ? n_ch - c : VEC_PANEL, w + (size_t)c * d_conv,
+                      d_conv, state + c, ld_state);
 }
 
 /* NP vectors of columns side by side, so that as many chains of fma run at once. */
 static inline __attribute__((always_inline)) void vec_delta_cols(float *S, size_t ld, uint32_t d_k, int np,
-                                                                 const float *q, const float *k, const float *v,
-                                                                 float g, float beta, float *o)
+                                                                 const float *q, const float *k,
+                                                                 const float *v, float g, float beta,
+                                                                 float *o)
 {
     const v16 vg = v_set1(g), vb = v_set1(beta);
     v16 e[VEC_PT], y[VEC_PT];
@@ -94,7 +95,8 @@ static void vec_delta(float *S, size_t ld, uint32_t d_k, uint32_t n_col, const f
     }
 }
 
-static void vec_delta_gates(const float *a, const float *b, uint32_t n, float dt, float A, float *g, float *beta)
+static void vec_delta_gates(const float *a, const float *b, uint32_t n, float dt, float A, float *g,
+                            float *beta)
 {
     v16 sp = vec_softplus16(v_add(v_load_n(a, n), v_set1(dt)));
     v_store_n(g, vec_exp16(v_mul(v_set1(A), sp)), n);

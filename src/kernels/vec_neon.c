@@ -17,8 +17,11 @@ typedef struct { uint32x4_t a, b, c, d; } m16;
 
 #define UNARY(ret, name, arg, op) \
     static inline ret name(arg x) { return (ret){op(x.a), op(x.b), op(x.c), op(x.d)}; }
-#define BINARY(ret, name, arg, op) \
-    static inline ret name(arg x, arg y) { return (ret){op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d)}; }
+#define BINARY(ret, name, arg, op)                                            \
+    static inline ret name(arg x, arg y)                                      \
+    {                                                                         \
+        return (ret){op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d)}; \
+    }
 
 BINARY(v16, v_add, v16, vaddq_f32)
 BINARY(v16, v_sub, v16, vsubq_f32)

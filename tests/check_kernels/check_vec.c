@@ -1,5 +1,5 @@
 /* check_vec: every function of struct vec_table against the reference's, on odd sizes, with
- * infinities, NaN and denormals among the inputs, inputs and outputs ending at pages that may not be touched. */
+ * infinities, NaN and denormals among the inputs; arrays end at pages that may not be touched. */
 #include "check.h"
 
 #include "kernels/vec.h"
@@ -36,8 +36,10 @@ static void pile_free(struct pile *m)
 /* kind 0: ordinary; 1: ordinary with a few specials; 2: any bits at all; 3: what exponentials overflow on */
 static void fill(float *x, size_t n, uint32_t kind)
 {
-    static const float special[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-40f, -1e-45f, 3e38f, -3e38f, 88.7f,
-                                    -87.4f, -103.9f, 20.0f, 1.0f};
+    static const float special[] = {
+        0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-40f, -1e-45f, 3e38f, -3e38f, 88.7f, -87.4f, -103.9f,
+        20.0f, 1.0f
+};
     for (size_t i = 0; i < n; i++) {
         uint32_t u = (uint32_t)(check_rand() >> 32);
         x[i] = kind == 3 ? check_float() * 60.0f : check_float();
@@ -54,7 +56,8 @@ static float *pile_random(struct pile *m, size_t n, uint32_t kind)
     return x;
 }
 
-static void same(struct check *c, const char *name, const float *want, const float *got, size_t n, uint32_t kind)
+static void same(struct check *c, const char *name, const float *want, const float *got, size_t n,
+                 uint32_t kind)
 {
     ptrdiff_t i = check_diff(want, got, n);
     if (i >= 0)
@@ -69,15 +72,16 @@ static uint32_t some_n(int round) { return round % 4 ? 1 + check_below(300) : 16
 /* ---- functions of rows ------------------------------------------------------------------ */
 
 enum row_fn {
-    EXP, LOG, SIGMOID, SILU, SOFTPLUS, DOT, ADD, SCALE, FMA, SCALE_MUL, RMSNORM, RMSNORM_GATE, SWIGLU, GATE, SOFTMAX,
-    FINISH, ROPE, MERGE, ATTN_FINISH, L2NORM, GATES, N_ROW_FNS,
+    EXP, LOG, SIGMOID, SILU, SOFTPLUS, DOT, ADD, SCALE, FMA, SCALE_MUL, RMSNORM, RMSNORM_GATE, SWIGLU, GATE,
+    SOFTMAX, FINISH, ROPE, MERGE, ATTN_FINISH, L2NORM, GATES, N_ROW_FNS,
 };
 static const char *const row_names[N_ROW_FNS] = {
-    "exp", "log", "sigmoid", "silu", "softplus", "dot", "add", "scale", "fma", "scale_mul", "rmsnorm", "rmsnorm_gate",
-    "swiglu", "gate", "softmax", "finish", "rope", "attn_merge", "attn_finish", "l2norm", "delta_gates",
+    "exp", "log", "sigmoid", "silu", "softplus", "dot", "add", "scale", "fma", "scale_mul", "rmsnorm",
+    "rmsnorm_gate", "swiglu", "gate", "softmax", "finish", "rope", "attn_merge", "attn_finish", "l2norm",
+    "delta_gates",
 };
 
-/* Any function of rows on inputs a, b, d, s[]; y holds inputs where it is updated.  Leaves all results in y. */
+/* Any function of rows on inputs a, b, d, s[]; y holds inputs where it is updated; all results go to y. */
 static void row_call(const struct vec_table *v, enum row_fn f, const float *a, const float *b, const float *d,
                      const float *s, float *y, uint32_t n, uint32_t flags)
 {
@@ -132,12 +136,16 @@ static void check_row(struct check *c, enum row_fn f, int round)
 /* ---- the cache's elements ------------------------------------------------------------------ */
 
 static const uint32_t kv_types[] = {DTYPE_F32, DTYPE_F16, DTYPE_Q8_0};
-static size_t kv_bytes(uint32_t type, size_t n) { return type == DTYPE_F32 ? 4 * n : type == DTYPE_F16 ? 2 * n : n / 32 * 34; }
+static size_t kv_bytes(uint32_t type, size_t n)
+{
+    return type == DTYPE_F32 ? 4 * n : type == DTYPE_F16 ? 2 * n : n / 32 * 34;
+}
 
 static void check_narrow(struct check *c, int round)
 {
     struct pile m = {0};
-    const uint32_t type = kv_types[round % 3], kind = check_below(4), n = type == DTYPE_Q8_0 ? 32 + 32 * check_below(5) : some_n(round);
+    const uint32_t type = kv_types[round % 3], kind = check_below(4),
+                   n = type == DTYPE_Q8_0 ? 32 + 32 * check_below(5) : some_n(round);
     float *x = pile_random(&m, n, kind), *want = pile_plain(&m, n), *got = pile_in(&m, n);
     if (type == DTYPE_F16 && kind == 0)
         for (uint32_t i = 0; i < n; i++) /* around the denormals of a half, and ties */
@@ -183,9 +191,11 @@ static void check_attn(struct check *c, int round)
     struct pile m = {0};
     const uint32_t type = kv_types[round % 3], kind = round % 5 == 4, n_q = 1 + check_below(21);
     const uint32_t step = type == DTYPE_Q8_0 ? 32 : check_below(2) ? 16 : 1;
-    const uint32_t dk = step * (1 + check_below(step > 1 ? 5 : 70)), dv = step * (1 + check_below(step > 1 ? 5 : 70));
+    const uint32_t dk = step * (1 + check_below(step > 1 ? 5 : 70)),
+                   dv = step * (1 + check_below(step > 1 ? 5 : 70));
     uint32_t lo[32], hi[32], end = 1;
-    const uint32_t base_hi = 1 + check_below(VEC_ATTN_BLOCK), base_lo = check_below(2) ? 0 : check_below(base_hi);
+    const uint32_t base_hi = 1 + check_below(VEC_ATTN_BLOCK),
+                   base_lo = check_below(2) ? 0 : check_below(base_hi);
     for (uint32_t i = 0; i < n_q; i++) {
         lo[i] = check_below(3) ? base_lo : check_below(VEC_ATTN_BLOCK);
         hi[i] = check_below(3) ? base_hi : check_below(VEC_ATTN_BLOCK + 1);
@@ -221,9 +231,11 @@ static void check_conv(struct check *c, int round)
     struct pile m = {0};
     const uint32_t n_ch = some_n(round), n_tok = 1 + check_below(9), d_conv = 1 + check_below(VEC_CONV_MAX);
     const uint32_t kind = (uint32_t)round % 4, ld = n_ch + check_below(9), lds = n_ch + check_below(9);
-    const size_t nx = (size_t)(n_tok - 1) * ld + n_ch, ns = d_conv > 1 ? (size_t)(d_conv - 2) * lds + n_ch : 1;
+    const size_t nx = (size_t)(n_tok - 1) * ld + n_ch,
+                 ns = d_conv > 1 ? (size_t)(d_conv - 2) * lds + n_ch : 1;
     float *w = pile_random(&m, (size_t)n_ch * d_conv, kind);
-    float *x0 = pile_random(&m, nx, kind), *x1 = pile_in(&m, nx), *s0 = pile_random(&m, ns, kind), *s1 = pile_in(&m, ns);
+    float *x0 = pile_random(&m, nx, kind), *x1 = pile_in(&m, nx), *s0 = pile_random(&m, ns, kind),
+          *s1 = pile_in(&m, ns);
     memcpy(x1, x0, nx * sizeof *x1);
     memcpy(s1, s0, ns * sizeof *s1);
     c->ref.vec->conv(x0, ld, n_tok, n_ch, w, d_conv, s0, lds);
@@ -236,11 +248,13 @@ static void check_conv(struct check *c, int round)
 static void check_delta(struct check *c, int round)
 {
     struct pile m = {0};
-    const uint32_t dk = 1 + check_below(140), n_col = round % 3 ? 16 * (1 + check_below(4)) : 1 + check_below(64);
+    const uint32_t dk = 1 + check_below(140),
+                   n_col = round % 3 ? 16 * (1 + check_below(4)) : 1 + check_below(64);
     const uint32_t kind = round % 5 == 4, ld = pad16(n_col) + check_below(70);
     const size_t n = (size_t)(dk - 1) * ld + pad16(n_col);
     float *q = pile_random(&m, dk, kind), *k = pile_random(&m, dk, kind), *v = pile_random(&m, n_col, kind);
-    float *s0 = pile_random(&m, n, kind), *s1 = pile_in(&m, n), *o0 = pile_plain(&m, n_col), *o1 = pile_in(&m, n_col);
+    float *s0 = pile_random(&m, n, kind), *s1 = pile_in(&m, n), *o0 = pile_plain(&m, n_col),
+          *o1 = pile_in(&m, n_col);
     for (uint32_t r = 0; r < dk; r++)
         for (uint32_t i = n_col; i < pad16(n_col); i++)
             s0[r * ld + i] = 0;
@@ -306,12 +320,23 @@ static void bench_attn(struct check *c, const char *name, uint32_t type, uint32_
     const uint32_t n_blocks = 32; /* 8192 positions */
     const size_t row = kv_bytes(type, d), block = row * VEC_ATTN_BLOCK;
     uint32_t lo[64] = {0}, hi[64];
-    uint8_t *k = (uint8_t *)pile_plain(&m, block * n_blocks / 4), *v = (uint8_t *)pile_plain(&m, block * n_blocks / 4);
+    uint8_t *k = (uint8_t *)pile_plain(&m, block * n_blocks / 4),
+            *v = (uint8_t *)pile_plain(&m, block * n_blocks / 4);
     for (uint32_t i = 0; i < 64; i++)
         hi[i] = VEC_ATTN_BLOCK;
-    struct vec_attn a = {.q = pile_random(&m, (size_t)n_q * d, 0), .n_q = n_q, .d_k = d, .d_v = d, .lo = lo, .hi = hi,
-                         .type = type, .k_stride = row, .v_stride = row, .scale = 0.1f, .m = pile_plain(&m, n_q),
-                         .sum = pile_plain(&m, n_q), .acc = pile_plain(&m, (size_t)n_q * d),
+    struct vec_attn a = {.q = pile_random(&m, (size_t)n_q * d, 0),
+                         .n_q = n_q,
+                         .d_k = d,
+                         .d_v = d,
+                         .lo = lo,
+                         .hi = hi,
+                         .type = type,
+                         .k_stride = row,
+                         .v_stride = row,
+                         .scale = 0.1f,
+                         .m = pile_plain(&m, n_q),
+                         .sum = pile_plain(&m, n_q),
+                         .acc = pile_plain(&m, (size_t)n_q * d),
                          .s = pile_plain(&m, (size_t)n_q * VEC_ATTN_BLOCK),
                          .wide = pile_plain(&m, (size_t)VEC_ATTN_TILE * (d + 16))};
     BENCH(name, "GFMA/s", 2.0 * n_q * d * VEC_ATTN_BLOCK * n_blocks,
@@ -328,7 +353,8 @@ void bench_vec(struct check *c)
     struct pile m = {0};
     enum { N = 4096 };
     float *x = pile_random(&m, N, 0), *y = pile_plain(&m, N), *w = pile_random(&m, N, 0);
-    float *S = pile_plain(&m, 128 * VEC_PANEL), *conv = pile_random(&m, N * 4, 0), *st = pile_plain(&m, N * 3);
+    float *S = pile_plain(&m, 128 * VEC_PANEL), *conv = pile_random(&m, N * 4, 0),
+          *st = pile_plain(&m, N * 3);
     BENCH("exp", "G/s", N, t->exp(x, N, y));
     BENCH("softplus", "G/s", N, t->softplus(x, N, y));
     BENCH("dot", "G/s", N, bench_sink = t->dot(x, w, N));
@@ -338,7 +364,8 @@ void bench_vec(struct check *c)
     BENCH("rope", "G/s", 256, t->rope(y, w, 256, true));
     BENCH("narrow", "G/s", N, t->narrow(DTYPE_F16, x, N, y));
     BENCH("conv", "G/s", N, t->conv(y, N, 1, N, conv, 4, st, N));
-    BENCH("delta 128x64", "GFMA/s", 3.0 * 128 * 64, t->delta(S, VEC_PANEL, 128, VEC_PANEL, x, x, x, 0.9f, 0.1f, y));
+    BENCH("delta 128x64", "GFMA/s", 3.0 * 128 * 64,
+          t->delta(S, VEC_PANEL, 128, VEC_PANEL, x, x, x, 0.9f, 0.1f, y));
     bench_attn(c, "attn_block f16 16x256", DTYPE_F16, 16, 256);
     bench_attn(c, "attn_block f16 4x128", DTYPE_F16, 4, 128);
     bench_attn(c, "attn_block f16 1x128", DTYPE_F16, 1, 128);

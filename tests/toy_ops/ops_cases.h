@@ -98,7 +98,8 @@ static void cs_fail(struct cases *c, const char *what, size_t i, double got, dou
     if (c->failures++ < 10)
         fprintf(stderr, "%s: %s[%zu] is %.9g, should be %.9g\n", c->name, what, i, got, want);
 }
-static void cs_near(struct cases *c, const char *what, const float *got, const double *want, size_t n, double tol)
+static void cs_near(struct cases *c, const char *what, const float *got, const double *want, size_t n,
+                    double tol)
 {
     double top = 1e-30;
     for (size_t i = 0; i < n; i++)
@@ -132,7 +133,8 @@ static float *cs_get_act(struct cases *c, const struct ops_act *a, uint32_t n_to
             continue;
         int8_t *q = cs_get(c, ops_plus(a->base, l.q[i]), n), *q2 = cs_keep(c, malloc(n));
         float *d = cs_getf(c, ops_plus(a->base, l.d[i]), n / block), *d2 = cs_floats(c, n / block, 0);
-        int16_t *s = cs_get(c, ops_plus(a->base, l.sum16[i]), n / 16 * 2), *s2 = cs_keep(c, malloc(n / 16 * 2));
+        int16_t *s = cs_get(c, ops_plus(a->base, l.sum16[i]), n / 16 * 2),
+                *s2 = cs_keep(c, malloc(n / 16 * 2));
         if (!f)
             continue;
         quant_acts_row(block, f, n, q2, d2, s2);

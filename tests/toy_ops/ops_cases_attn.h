@@ -9,15 +9,21 @@ struct cs_attn_shape {
 
 /* Runs tokens in chunks of the given sizes (0 ends; the last takes the rest); returns the F32 output. */
 static float *cs_attn_run(struct cases *c, const struct cs_attn_shape *s, const float *q0, const float *k0,
-                          const float *v0, const float *rope, const float *qn, const float *kn, const uint32_t *chunks,
-                          uint32_t forms)
+                          const float *v0, const float *rope, const float *qn, const float *kn,
+                          const uint32_t *chunks, uint32_t forms)
 {
-    const uint32_t stride = s->gate ? 2 * s->d_k : s->d_k, ldq = s->n_head * stride + 3, ldk = s->n_head_kv * s->d_k;
+    const uint32_t stride = s->gate ? 2 * s->d_k : s->d_k, ldq = s->n_head * stride + 3,
+                   ldk = s->n_head_kv * s->d_k;
     const uint32_t ldv = s->n_head_kv * s->d_v, n = s->n_head * s->d_v;
-    const uint64_t kb = s->type == DTYPE_F32 ? 4ull * ldk : s->type == DTYPE_F16 ? 2ull * ldk : ldk / 32 * 34ull;
-    const uint64_t vb = s->type == DTYPE_F32 ? 4ull * ldv : s->type == DTYPE_F16 ? 2ull * ldv : ldv / 32 * 34ull;
+    const uint64_t kb = s->type == DTYPE_F32   ? 4ull * ldk
+                        : s->type == DTYPE_F16 ? 2ull * ldk
+                                               : ldk / 32 * 34ull;
+    const uint64_t vb = s->type == DTYPE_F32   ? 4ull * ldv
+                        : s->type == DTYPE_F16 ? 2ull * ldv
+                                               : ldv / 32 * 34ull;
     struct ops_ref q = cs_upf(c, q0, (size_t)s->n_tok * ldq), k = cs_upf(c, k0, (size_t)s->n_tok * ldk);
-    struct ops_ref v = cs_upf(c, v0, (size_t)s->n_tok * ldv), r = cs_upf(c, rope, (size_t)s->n_tok * s->n_rot);
+    struct ops_ref v = cs_upf(c, v0, (size_t)s->n_tok * ldv),
+                   r = cs_upf(c, rope, (size_t)s->n_tok * s->n_rot);
     struct ops_kv kv = {cs_alloc(c, kb * s->n_tok), cs_alloc(c, vb * s->n_tok), s->type, s->n_tok};
     struct ops_act out = cs_act(c, n, s->n_tok + 2, forms);
     struct ops_ref qnr = s->norm ? cs_upf(c, qn, s->whole ? s->n_head * s->d_k : s->d_k) : OPS_NONE;
@@ -29,9 +35,9 @@ static float *cs_attn_run(struct cases *c, const struct cs_attn_shape *s, const 
             qa, ops_plus(k, 4ull * at * ldk), ops_plus(v, 4ull * at * ldv), ldq, ldk, ldv, stride, s->n_head,
             s->n_head_kv, s->d_k, s->d_v, s->n_rot, qnr, knr, 1e-6f, s->whole, s->rope,
             ops_plus(r, 4ull * at * s->n_rot), kv, at, m});
-        c->o->attn(c->o, &(struct ops_attn){
-            qa, ldq, stride, s->gate ? ops_plus(qa, 4ull * s->d_k) : OPS_NONE, ldq, stride, s->n_head, s->n_head_kv,
-            s->d_k, s->d_v, s->window, 1.0f / sqrtf((float)s->d_k), kv, at, m, out, at});
+        c->o->attn(c->o, &(struct ops_attn){qa, ldq, stride, s->gate ? ops_plus(qa, 4ull * s->d_k) : OPS_NONE,
+                                            ldq, stride, s->n_head, s->n_head_kv, s->d_k, s->d_v, s->window,
+                                            1.0f / sqrtf((float)s->d_k), kv, at, m, out, at});
         at += m;
     }
     return cs_get_act(c, &out, s->n_tok);
@@ -46,7 +52,8 @@ static void cs_attn_rotate(const struct cs_attn_shape *s, double *x, const float
     for (uint32_t i = 0; w && i < s->d_k; i++)
         x[i] = x[i] / sqrt(sum / s->d_k + 1e-6) * w[i];
     for (uint32_t i = 0; s->rope != OPS_ROPE_NONE && i < half; i++) {
-        double *a = s->rope == OPS_ROPE_NEOX ? &x[i] : &x[2 * i], *b = s->rope == OPS_ROPE_NEOX ? &x[i + half] : a + 1;
+        double *a = s->rope == OPS_ROPE_NEOX ? &x[i] : &x[2 * i],
+               *b = s->rope == OPS_ROPE_NEOX ? &x[i + half] : a + 1;
         double u = *a, t = *b, co = table[i], si = table[half + i];
         *a = u * co - t * si, *b = t * co + u * si;
     }
@@ -64,7 +71,8 @@ static void cs_attn_naive(const struct cs_attn_shape *s, const float *q0, const 
         const uint32_t g = h / (s->n_head / s->n_head_kv);
         const float *q = q0 + t * ldq + h * stride;
         for (uint32_t i = 0; i < s->d_k; i++)
-            x[i] = s->whole && s->norm ? q[i] / sqrt(whole / (s->n_head * s->d_k) + 1e-6) * qn[h * s->d_k + i] : q[i];
+            x[i] = s->whole && s->norm ? q[i] / sqrt(whole / (s->n_head * s->d_k) + 1e-6) * qn[h * s->d_k + i]
+                                       : q[i];
         cs_attn_rotate(s, x, s->norm && !s->whole ? qn : NULL, rope + t * s->n_rot);
         const uint32_t from = s->window && t >= s->window ? t - s->window + 1 : 0;
         double top = -1e300, sum = 0;
@@ -88,7 +96,8 @@ static void cs_attn_naive(const struct cs_attn_shape *s, const float *q0, const 
 }
 
 static void cs_attn_check(struct cases *c, const struct cs_attn_shape *s, const float *y, const float *q0,
-                          const float *k0, const float *v0, const float *rope, const float *qn, const float *kn)
+                          const float *k0, const float *v0, const float *rope, const float *qn,
+                          const float *kn)
 {
     const uint32_t n = s->n_head * s->d_v, ldk = s->n_head_kv * s->d_k;
     double *K = cs_doubles(c, (size_t)s->n_tok * ldk), *want = cs_doubles(c, n);
@@ -99,7 +108,8 @@ static void cs_attn_check(struct cases *c, const struct cs_attn_shape *s, const 
         for (uint32_t i = 0; i < ldk; i++)
             K[t * ldk + i] = k0[t * ldk + i] * (s->whole && s->norm ? kn[i] / sqrt(whole / ldk + 1e-6) : 1);
         for (uint32_t h = 0; h < s->n_head_kv; h++)
-            cs_attn_rotate(s, K + t * ldk + h * s->d_k, s->norm && !s->whole ? kn : NULL, rope + t * s->n_rot);
+            cs_attn_rotate(s, K + t * ldk + h * s->d_k, s->norm && !s->whole ? kn : NULL,
+                           rope + t * s->n_rot);
     }
     for (uint32_t t = 0; t < s->n_tok; t += t < 20 ? 1 : 97) {
         cs_attn_naive(s, q0, K, v0, rope, qn, t, want);
@@ -119,8 +129,10 @@ static void cs_attn_one(struct cases *c, const struct cs_attn_shape *s)
             double f = t * pow(10000, -2.0 * i / s->n_rot);
             rope[t * s->n_rot + i] = (float)cos(f), rope[t * s->n_rot + s->n_rot / 2 + i] = (float)sin(f);
         }
-    const uint32_t n = s->n_head * s->d_v, forms = OPS_F32 | (n % 256 ? 0 : OPS_Q256) | (n % 32 ? 0 : OPS_Q32);
-    const uint32_t whole[] = {0}, parts[] = {1, 1, 7, 200, 1, 0}, ones[] = {250, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0};
+    const uint32_t n = s->n_head * s->d_v,
+                   forms = OPS_F32 | (n % 256 ? 0 : OPS_Q256) | (n % 32 ? 0 : OPS_Q32);
+    const uint32_t whole[] = {0}, parts[] = {1, 1, 7, 200, 1, 0},
+                   ones[] = {250, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0};
     float *a = cs_attn_run(c, s, q, k, v, rope, qn, kn, whole, forms);
     float *b = cs_attn_run(c, s, q, k, v, rope, qn, kn, parts, forms);
     float *d = cs_attn_run(c, s, q, k, v, rope, qn, kn, ones, forms);
@@ -160,7 +172,8 @@ static float *cs_delta_run(struct cases *c, const struct cs_delta_shape *s, cons
 {
     const uint32_t nq = 2 * s->n_k * s->d_k + s->n_v * s->d_v, n = s->n_v * s->d_v, ld = nq + 5;
     const size_t n_state = (size_t)s->n_v * s->d_k * s->d_v;
-    struct ops_ref qkv = cs_upf(c, in->qkv, (size_t)s->n_tok * ld), z = cs_upf(c, in->z, (size_t)s->n_tok * n);
+    struct ops_ref qkv = cs_upf(c, in->qkv, (size_t)s->n_tok * ld),
+                   z = cs_upf(c, in->z, (size_t)s->n_tok * n);
     struct ops_ref a = cs_upf(c, in->a, s->n_tok * s->n_v), b = cs_upf(c, in->b, s->n_tok * s->n_v);
     struct ops_ref w = cs_upf(c, in->conv, nq * s->d_conv), dt = cs_upf(c, in->dt, s->n_v);
     struct ops_ref A = cs_upf(c, in->A, s->n_v), norm = cs_upf(c, in->norm, s->d_v);
@@ -168,12 +181,31 @@ static float *cs_delta_run(struct cases *c, const struct cs_delta_shape *s, cons
     struct ops_act out = cs_act(c, n, s->n_tok, OPS_F32 | (n % 256 ? 0 : OPS_Q256 | OPS_Q32));
     for (uint32_t at = 0; at < s->n_tok;) {
         uint32_t m = *chunks && *chunks < s->n_tok - at ? *chunks++ : s->n_tok - at;
-        c->o->delta(c->o, &(struct ops_delta){
-            .qkv = ops_plus(qkv, 4ull * at * ld), .z = ops_plus(z, 4ull * at * n), .a = ops_plus(a, 4ull * at * s->n_v),
-            .b = ops_plus(b, 4ull * at * s->n_v), .ld_qkv = ld, .ld_z = n, .ld_a = s->n_v, .ld_b = s->n_v, .n_tok = m,
-            .n_k_head = s->n_k, .n_v_head = s->n_v, .d_k = s->d_k, .d_v = s->d_v, .d_conv = s->d_conv,
-            .tiled = s->tiled, .conv = w, .dt_bias = dt, .A = A, .norm = norm, .eps = 1e-6f, .eps_l2 = 1e-6f,
-            .conv_state = cst, .state = st, .out = out, .out_row = at});
+        c->o->delta(c->o, &(struct ops_delta){.qkv = ops_plus(qkv, 4ull * at * ld),
+                                              .z = ops_plus(z, 4ull * at * n),
+                                              .a = ops_plus(a, 4ull * at * s->n_v),
+                                              .b = ops_plus(b, 4ull * at * s->n_v),
+                                              .ld_qkv = ld,
+                                              .ld_z = n,
+                                              .ld_a = s->n_v,
+                                              .ld_b = s->n_v,
+                                              .n_tok = m,
+                                              .n_k_head = s->n_k,
+                                              .n_v_head = s->n_v,
+                                              .d_k = s->d_k,
+                                              .d_v = s->d_v,
+                                              .d_conv = s->d_conv,
+                                              .tiled = s->tiled,
+                                              .conv = w,
+                                              .dt_bias = dt,
+                                              .A = A,
+                                              .norm = norm,
+                                              .eps = 1e-6f,
+                                              .eps_l2 = 1e-6f,
+                                              .conv_state = cst,
+                                              .state = st,
+                                              .out = out,
+                                              .out_row = at});
         at += m;
     }
     *state = cs_getf(c, st, n_state);
@@ -182,7 +214,8 @@ static float *cs_delta_run(struct cases *c, const struct cs_delta_shape *s, cons
 }
 
 /* Channel ch of token t after convolution and SiLU. */
-static double cs_delta_conv(const struct cs_delta_shape *s, const struct cs_delta_in *in, uint32_t t, uint32_t ch)
+static double cs_delta_conv(const struct cs_delta_shape *s, const struct cs_delta_in *in, uint32_t t,
+                            uint32_t ch)
 {
     const uint32_t ld = 2 * s->n_k * s->d_k + s->n_v * s->d_v + 5;
     double y = 0;
@@ -192,8 +225,8 @@ static double cs_delta_conv(const struct cs_delta_shape *s, const struct cs_delt
     return cs_silu(y);
 }
 
-static void cs_delta_head(const struct cs_delta_shape *s, const struct cs_delta_in *in, uint32_t h, double *S, uint32_t t,
-                          double *o)
+static void cs_delta_head(const struct cs_delta_shape *s, const struct cs_delta_in *in, uint32_t h, double *S,
+                          uint32_t t, double *o)
 {
     const uint32_t kh = s->tiled ? h % s->n_k : h / (s->n_v / s->n_k);
     double q[256], k[256], sq = 0, sk = 0, ss = 0, x = (double)in->a[t * s->n_v + h] + in->dt[h];
@@ -214,16 +247,21 @@ static void cs_delta_head(const struct cs_delta_shape *s, const struct cs_delta_
         o[v] = y, ss += y * y;
     }
     for (uint32_t v = 0; v < s->d_v; v++)
-        o[v] = o[v] / sqrt(ss / s->d_v + 1e-6) * in->norm[v] * cs_silu(in->z[(size_t)t * s->n_v * s->d_v + h * s->d_v + v]);
+        o[v] = o[v] / sqrt(ss / s->d_v + 1e-6) * in->norm[v] *
+               cs_silu(in->z[(size_t)t * s->n_v * s->d_v + h * s->d_v + v]);
 }
 
 static void cs_delta_one(struct cases *c, const struct cs_delta_shape *s)
 {
     const uint32_t nq = 2 * s->n_k * s->d_k + s->n_v * s->d_v, n = s->n_v * s->d_v;
-    const struct cs_delta_in in = {
-        cs_floats(c, (size_t)s->n_tok * (nq + 5), 2), cs_floats(c, (size_t)s->n_tok * n, 2),
-        cs_floats(c, s->n_tok * s->n_v, 3), cs_floats(c, s->n_tok * s->n_v, 3), cs_floats(c, nq * s->d_conv, 1),
-        cs_floats(c, s->n_v, 1), cs_floats(c, s->n_v, 1), cs_floats(c, s->d_v, 1)};
+    const struct cs_delta_in in = {cs_floats(c, (size_t)s->n_tok * (nq + 5), 2),
+                                   cs_floats(c, (size_t)s->n_tok * n, 2),
+                                   cs_floats(c, s->n_tok * s->n_v, 3),
+                                   cs_floats(c, s->n_tok * s->n_v, 3),
+                                   cs_floats(c, nq * s->d_conv, 1),
+                                   cs_floats(c, s->n_v, 1),
+                                   cs_floats(c, s->n_v, 1),
+                                   cs_floats(c, s->d_v, 1)};
     for (uint32_t h = 0; h < s->n_v; h++)
         in.A[h] = -fabsf(in.A[h]);
     const uint32_t whole[] = {0}, parts[] = {1, 1, 2, 17, 1, 0};

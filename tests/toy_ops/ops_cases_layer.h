@@ -4,7 +4,8 @@ static void cs_norm(struct cases *c, uint32_t n, uint32_t n_tok, uint32_t forms)
 {
     float *x = cs_floats(c, (size_t)n * n_tok, 3), *w = cs_floats(c, n, 2);
     struct ops_act out = cs_act(c, n, n_tok + 1, forms);
-    c->o->norm(c->o, &(struct ops_norm){cs_upf(c, x, (size_t)n * n_tok), n, n_tok, cs_upf(c, w, n), 1e-6f, out});
+    c->o->norm(c->o,
+               &(struct ops_norm){cs_upf(c, x, (size_t)n * n_tok), n, n_tok, cs_upf(c, w, n), 1e-6f, out});
     float *y = cs_get_act(c, &out, n_tok);
     double *want = cs_doubles(c, (size_t)n * n_tok);
     for (uint32_t t = 0; t < n_tok; t++) {
@@ -95,7 +96,8 @@ static float *cs_act_meaning(struct cases *c, const float *x, uint32_t n, uint32
 
 static void cs_matmul_one(struct cases *c, uint32_t n_tok, enum sluice_act act)
 {
-    const uint32_t n = 512, types[] = {DTYPE_F32, DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_BF16}, rows[] = {1, 200, 77, 16};
+    const uint32_t n = 512, types[] = {DTYPE_F32, DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_BF16},
+                   rows[] = {1, 200, 77, 16};
     float *x = cs_floats(c, (size_t)n * n_tok, 1);
     struct ops_act a = cs_act(c, n, n_tok + 3, OPS_F32 | (act == SLUICE_ACT_Q8 ? OPS_Q32 | OPS_Q256 : 0));
     struct ops_matmul_out outs[4];
@@ -107,7 +109,8 @@ static void cs_matmul_one(struct cases *c, uint32_t n_tok, enum sluice_act act)
         bias[k] = cs_floats(c, rows[k], 1);
         y0[k] = cs_floats(c, (size_t)n_tok * (rows[k] + 5), 1);
         outs[k] = (struct ops_matmul_out){w[k].w, k & 1 ? cs_upf(c, bias[k], rows[k]) : OPS_NONE,
-                                          cs_upf(c, y0[k], (size_t)n_tok * (rows[k] + 5)), rows[k] + 5, k >= 1 && k < 3};
+                                          cs_upf(c, y0[k], (size_t)n_tok * (rows[k] + 5)), rows[k] + 5,
+                                          k >= 1 && k < 3};
     }
     c->o->matmul(c->o, &(struct ops_matmul){a, n_tok, outs, 4});
     for (int k = 0; k < 4; k++) {
@@ -170,8 +173,19 @@ static void cs_moe_one(struct cases *c, uint32_t type, enum sluice_act act, uint
     }
     const uint64_t sb = ops_moe_scratch_bytes(N, FF, n_pairs + E);
     struct ops_ref acc = cs_alloc(c, (size_t)N * n_tok * 4), acc2 = cs_alloc(c, (size_t)N * n_tok * 4);
-    struct ops_moe m = {a, N, FF, ex, E, cs_up(c, tok, n_pairs * 4), cs_up(c, row, n_pairs * 4),
-                        cs_upf(c, pw, n_pairs), cs_alloc(c, (size_t)n_pairs * N * 4), OPS_NONE, cs_alloc(c, sb), sb, form};
+    struct ops_moe m = {a,
+                        N,
+                        FF,
+                        ex,
+                        E,
+                        cs_up(c, tok, n_pairs * 4),
+                        cs_up(c, row, n_pairs * 4),
+                        cs_upf(c, pw, n_pairs),
+                        cs_alloc(c, (size_t)n_pairs * N * 4),
+                        OPS_NONE,
+                        cs_alloc(c, sb),
+                        sb,
+                        form};
     c->o->moe(c->o, &m);
     c->o->moe_sum(c->o, &(struct ops_moe_sum){m.yrows, cs_upf(c, rw, n_pairs), N, n_tok, K, acc});
     m.yrows = OPS_NONE, m.acc = acc2;
@@ -225,7 +239,8 @@ static void cs_moe(struct cases *c)
     struct ops_ref ar = cs_upf(c, a, n * n_tok), sr = cs_upf(c, s, n * n_tok), gr = cs_upf(c, g, 3);
     for (int k = 0; k < 3; k++) {
         struct ops_ref xr = cs_upf(c, x, n * n_tok);
-        c->o->moe_finish(c->o, &(struct ops_moe_finish){xr, ar, k > 0 ? sr : OPS_NONE, k > 1 ? gr : OPS_NONE, n, n_tok});
+        c->o->moe_finish(
+            c->o, &(struct ops_moe_finish){xr, ar, k > 0 ? sr : OPS_NONE, k > 1 ? gr : OPS_NONE, n, n_tok});
         float *y = cs_getf(c, xr, n * n_tok);
         double *want = cs_doubles(c, n * n_tok);
         for (uint32_t i = 0; i < n * n_tok; i++)
@@ -236,15 +251,16 @@ static void cs_moe(struct cases *c)
     cs_end(c);
 }
 
-static void cs_router_one(struct cases *c, uint32_t n_expert, uint32_t n_used, uint32_t n_tok, enum ops_gating gating,
-                          bool with_bias, bool renorm, float scale)
+static void cs_router_one(struct cases *c, uint32_t n_expert, uint32_t n_used, uint32_t n_tok,
+                          enum ops_gating gating, bool with_bias, bool renorm, float scale)
 {
     float *l = cs_floats(c, (size_t)n_expert * n_tok, 4), *b = cs_floats(c, n_expert, 0.3f);
     for (uint32_t i = 0; i + 3 < n_expert * n_tok; i += 5)
         l[i + 3] = l[i]; /* ties */
     struct ops_ref ids = cs_alloc(c, (size_t)n_tok * n_used * 4), w = cs_alloc(c, (size_t)n_tok * n_used * 4);
-    c->o->router(c->o, &(struct ops_router){cs_upf(c, l, (size_t)n_expert * n_tok), n_tok, n_expert, n_used, gating,
-                                            with_bias ? cs_upf(c, b, n_expert) : OPS_NONE, renorm, scale, ids, w});
+    c->o->router(c->o,
+                 &(struct ops_router){cs_upf(c, l, (size_t)n_expert * n_tok), n_tok, n_expert, n_used, gating,
+                                      with_bias ? cs_upf(c, b, n_expert) : OPS_NONE, renorm, scale, ids, w});
     int32_t *id = cs_get(c, ids, (size_t)n_tok * n_used * 4);
     float *wt = cs_getf(c, w, (size_t)n_tok * n_used);
     for (uint32_t t = 0; c->check && t < n_tok; t++) {

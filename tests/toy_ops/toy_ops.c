@@ -13,8 +13,8 @@ struct ops_buf {
 };
 
 enum toy_op {
-    TOY_WRITE, TOY_COPY, TOY_ZERO, TOY_EMBED, TOY_NORM, TOY_CONVERT, TOY_MATMUL, TOY_SWIGLU, TOY_ADD, TOY_ATTN_PREP,
-    TOY_ATTN, TOY_DELTA, TOY_ROUTER, TOY_MOE, TOY_MOE_SUM, TOY_MOE_FINISH, TOY_GATHER,
+    TOY_WRITE, TOY_COPY, TOY_ZERO, TOY_EMBED, TOY_NORM, TOY_CONVERT, TOY_MATMUL, TOY_SWIGLU, TOY_ADD,
+    TOY_ATTN_PREP, TOY_ATTN, TOY_DELTA, TOY_ROUTER, TOY_MOE, TOY_MOE_SUM, TOY_MOE_FINISH, TOY_GATHER,
 };
 
 struct toy_move { struct ops_ref dst, src; uint64_t n; }; /* write, copy, zero */
@@ -23,7 +23,10 @@ struct toy_cmd {
     enum toy_op op;
     union {
         struct toy_move move; struct ops_embed embed; struct ops_norm norm; struct ops_convert convert;
-        struct ops_matmul matmul; struct ops_swiglu swiglu; struct ops_add add; struct ops_attn_prep attn_prep;
+        struct ops_matmul matmul;
+        struct ops_swiglu swiglu;
+        struct ops_add add;
+        struct ops_attn_prep attn_prep;
         struct ops_attn attn; struct ops_delta delta; struct ops_router router; struct ops_moe moe;
         struct ops_moe_sum moe_sum; struct ops_moe_finish moe_finish; struct ops_gather gather;
     } a;
@@ -63,8 +66,9 @@ static void *toy_dup(const void *p, size_t n)
 
 /* ---- looking at the refs of a command ------------------------------------------------ */
 
-/* A walk over all refs of a command: first when it is enqueued (bounds; a hash of the host memory it
- * reads), then when it runs (the hash again, host memory brought to the device, refs made the inner table's). */
+/* A walk over all refs of a command: first when it is enqueued (bounds; a hash of the host memory that
+ * it reads), then when it runs (the hash again; host memory goes to the device, refs become the inner
+ * table's). */
 struct toy_walk { struct toy *t; const char *op; bool run; uint64_t hash; };
 
 static void toy_ref(struct toy_walk *w, const char *name, struct ops_ref *r, uint64_t n_bytes, bool written)
@@ -73,8 +77,8 @@ static void toy_ref(struct toy_walk *w, const char *name, struct ops_ref *r, uin
     if (!b)
         return;
     if (r->off > b->n || n_bytes > b->n - r->off)
-        toy_die("%s: %s takes %llu bytes at %llu of a buffer of %llu", w->op, name, (unsigned long long)n_bytes,
-                (unsigned long long)r->off, (unsigned long long)b->n);
+        toy_die("%s: %s takes %llu bytes at %llu of a buffer of %llu", w->op, name,
+                (unsigned long long)n_bytes, (unsigned long long)r->off, (unsigned long long)b->n);
     if (b->host && written)
         toy_die("%s: %s is an io buffer", w->op, name);
     if (b->host) {
@@ -191,8 +195,11 @@ static void toy_wait(struct ops *o)
     t->n_q = 0;
 }
 
-#define TOY_ENQUEUE(name, NAME) \
-    static void toy_##name(struct ops *o, const struct ops_##name *a) { toy_push(o, (struct toy_cmd){.op = NAME, .a.name = *a}); }
+#define TOY_ENQUEUE(name, NAME)                                       \
+    static void toy_##name(struct ops *o, const struct ops_##name *a) \
+    {                                                                 \
+        toy_push(o, (struct toy_cmd){.op = NAME, .a.name = *a});      \
+    }
 TOY_ENQUEUE(embed, TOY_EMBED)
 TOY_ENQUEUE(norm, TOY_NORM)
 TOY_ENQUEUE(convert, TOY_CONVERT)
@@ -263,14 +270,16 @@ static void *toy_host(struct ops *o, struct ops_ref at)
 static void toy_bounds(const char *op, struct ops_ref r, uint64_t n)
 {
     if (n && (!r.buf || r.off > r.buf->n || n > r.buf->n - r.off))
-        toy_die("%s of %llu bytes at %llu leaves its buffer", op, (unsigned long long)n, (unsigned long long)r.off);
+        toy_die("%s of %llu bytes at %llu leaves its buffer", op, (unsigned long long)n,
+                (unsigned long long)r.off);
 }
 
 static void toy_write(struct ops *o, struct ops_ref dst, const void *src, uint64_t n)
 {
     toy_bounds("write", dst, n);
     if (n)
-        toy_push(o, (struct toy_cmd){.op = TOY_WRITE, .a.move = {dst, OPS_NONE, n}, .extra = toy_dup(src, n)});
+        toy_push(o,
+                 (struct toy_cmd){.op = TOY_WRITE, .a.move = {dst, OPS_NONE, n}, .extra = toy_dup(src, n)});
 }
 
 static void toy_copy(struct ops *o, struct ops_ref dst, struct ops_ref src, uint64_t n)
@@ -324,11 +333,30 @@ int toy_ops_create(const struct ops_cpu_params *p, struct ops **out, struct slui
         return rc;
     }
     t->ops = (struct ops){
-        .name = "toy", .alloc = toy_alloc, .free_buf = toy_free_buf, .host = toy_host, .write = toy_write,
-        .copy = toy_copy, .zero = toy_zero, .wait = toy_wait, .read = toy_read, .destroy = toy_destroy,
-        .embed = toy_embed, .norm = toy_norm, .convert = toy_convert, .matmul = toy_matmul, .swiglu = toy_swiglu,
-        .add = toy_add, .attn_prep = toy_attn_prep, .attn = toy_attn, .delta = toy_delta, .router = toy_router,
-        .moe = toy_moe, .moe_sum = toy_moe_sum, .moe_finish = toy_moe_finish, .gather = toy_gather,
+        .name = "toy",
+        .alloc = toy_alloc,
+        .free_buf = toy_free_buf,
+        .host = toy_host,
+        .write = toy_write,
+        .copy = toy_copy,
+        .zero = toy_zero,
+        .wait = toy_wait,
+        .read = toy_read,
+        .destroy = toy_destroy,
+        .embed = toy_embed,
+        .norm = toy_norm,
+        .convert = toy_convert,
+        .matmul = toy_matmul,
+        .swiglu = toy_swiglu,
+        .add = toy_add,
+        .attn_prep = toy_attn_prep,
+        .attn = toy_attn,
+        .delta = toy_delta,
+        .router = toy_router,
+        .moe = toy_moe,
+        .moe_sum = toy_moe_sum,
+        .moe_finish = toy_moe_finish,
+        .gather = toy_gather,
     };
     *out = &t->ops;
     return 0;

@@ -16,7 +16,8 @@
 #include "kernels/ops.h"
 
 /* As ops_cpu_create, whose functions compute the results. */
-int toy_ops_create(const struct ops_cpu_params *p, struct ops **out, struct sluice_error *err) SLUICE_MUST_CHECK;
+int toy_ops_create(const struct ops_cpu_params *p, struct ops **out,
+                   struct sluice_error *err) SLUICE_MUST_CHECK;
 /* Commands that wait to be run; and the most that ever did. */
 uint64_t toy_ops_pending(const struct ops *o);
 uint64_t toy_ops_pending_max(const struct ops *o);

@@ -2,7 +2,10 @@
 
 #define IN false
 #define OUT true
-static uint64_t toy_rows(uint32_t n_tok, uint64_t ld, uint64_t last) { return n_tok ? ((n_tok - 1) * ld + last) * 4 : 0; }
+static uint64_t toy_rows(uint32_t n_tok, uint64_t ld, uint64_t last)
+{
+    return n_tok ? ((n_tok - 1) * ld + last) * 4 : 0;
+}
 
 static void toy_act(struct toy_walk *w, const char *name, struct ops_act *a, uint32_t rows, bool written)
 {
@@ -22,8 +25,8 @@ static void toy_weight(struct toy_walk *w, const char *name, struct ops_weight *
     toy_ref(w, name, &x->at, row * x->n_rows, IN);
 }
 
-static void toy_kv(struct toy_walk *w, struct ops_kv *kv, uint32_t n_head_kv, uint32_t d_k, uint32_t d_v, uint32_t end,
-                   bool written)
+static void toy_kv(struct toy_walk *w, struct ops_kv *kv, uint32_t n_head_kv, uint32_t d_k, uint32_t d_v,
+                   uint32_t end, bool written)
 {
     uint64_t k, v;
     if (end > kv->n_ctx || !dtype_row_bytes(kv->type, (uint64_t)n_head_kv * d_k, &k) ||
@@ -93,9 +96,10 @@ static void toy_refs_attn_prep(struct toy_walk *w, struct ops_attn_prep *a)
 
 static void toy_refs_attn(struct toy_walk *w, struct ops_attn *a)
 {
-    toy_ref(w, "q", &a->q, toy_rows(a->n_tok, a->ldq, (uint64_t)(a->n_head - 1) * a->q_stride + a->head_dim), OUT);
-    toy_ref(w, "gate", &a->gate, toy_rows(a->n_tok, a->ldg, (uint64_t)(a->n_head - 1) * a->gate_stride + a->head_dim_v),
-            IN);
+    toy_ref(w, "q", &a->q, toy_rows(a->n_tok, a->ldq, (uint64_t)(a->n_head - 1) * a->q_stride + a->head_dim),
+            OUT);
+    toy_ref(w, "gate", &a->gate,
+            toy_rows(a->n_tok, a->ldg, (uint64_t)(a->n_head - 1) * a->gate_stride + a->head_dim_v), IN);
     toy_kv(w, &a->kv, a->n_head_kv, a->head_dim, a->head_dim_v, a->pos0 + a->n_tok, IN);
     toy_act(w, "out", &a->out, a->out_row + a->n_tok, OUT);
 }
@@ -137,9 +141,10 @@ static void toy_refs_moe(struct toy_walk *w, struct ops_moe *a, struct ops_exper
         end = x->n_pairs && (uint64_t)x->pair0 + x->n_pairs > end ? (uint64_t)x->pair0 + x->n_pairs : end;
         n_pairs += x->n_pairs;
     }
-    if (n_pairs > UINT32_MAX || ops_moe_scratch_bytes(a->n_embd, a->n_ff, (uint32_t)n_pairs) > a->scratch_bytes)
-        toy_die("moe: scratch of %llu bytes is too small for %llu pairs", (unsigned long long)a->scratch_bytes,
-                (unsigned long long)n_pairs);
+    if (n_pairs > UINT32_MAX ||
+        ops_moe_scratch_bytes(a->n_embd, a->n_ff, (uint32_t)n_pairs) > a->scratch_bytes)
+        toy_die("moe: scratch of %llu bytes is too small for %llu pairs",
+                (unsigned long long)a->scratch_bytes, (unsigned long long)n_pairs);
     toy_act(w, "x", &a->x, 1, IN);
     toy_ref(w, "tok", &a->tok, 4 * end, IN);
     toy_ref(w, "row", &a->row, a->yrows.buf ? 4 * end : 0, IN);

@@ -16,7 +16,11 @@ static struct cases run_cases(int n_threads, enum cpu_level level, bool check)
     struct pool *pool;
     struct sluice_error err = {0};
     assert_int_equal(pool_create(n_threads, &pool, &err), 0);
-    struct ops_cpu_params p = {.pool = pool, .level = level, .max_n = 8448, .max_ctx = 1024, .max_head_dim = 128};
+    struct ops_cpu_params p = {.pool = pool,
+                               .level = level,
+                               .max_n = 8448,
+                               .max_ctx = 1024,
+                               .max_head_dim = 128};
     assert_int_equal(ops_cpu_create(&p, &c.o, &err), 0);
     cs_run_all(&c);
     c.o->destroy(c.o);
@@ -68,7 +72,11 @@ static void test_memory(void **state)
     struct pool *pool;
     struct ops *o;
     assert_int_equal(pool_create(1, &pool, NULL), 0);
-    struct ops_cpu_params p = {.pool = pool, .level = CPU_REF, .max_n = 64, .max_ctx = 64, .max_head_dim = 16};
+    struct ops_cpu_params p = {.pool = pool,
+                               .level = CPU_REF,
+                               .max_n = 64,
+                               .max_ctx = 64,
+                               .max_head_dim = 16};
     assert_int_equal(ops_cpu_create(&p, &o, NULL), 0);
     assert_true(ops_cpu_scratch_bytes(&p, 1) > 65536);
     struct ops_buf *a = o->alloc(o, 100, false), *b = o->alloc(o, 100, true), *none = o->alloc(o, 0, true);

@@ -16,7 +16,10 @@
 
 static struct ops_cpu_params params(int n_threads)
 {
-    struct ops_cpu_params p = {.level = cpu_level_best(), .max_n = 8448, .max_ctx = 1024, .max_head_dim = 128};
+    struct ops_cpu_params p = {.level = cpu_level_best(),
+                               .max_n = 8448,
+                               .max_ctx = 1024,
+                               .max_head_dim = 128};
     assert_int_equal(pool_create(n_threads, &p.pool, NULL), 0);
     return p;
 }
@@ -100,7 +103,8 @@ static void test_strict(void **state)
         if (pid == 0) {
             struct ops_cpu_params p = {.level = CPU_REF, .max_n = 64, .max_ctx = 64, .max_head_dim = 64};
             struct ops *o;
-            if (!freopen("/dev/null", "w", stderr) || pool_create(1, &p.pool, NULL) || toy_ops_create(&p, &o, NULL))
+            if (!freopen("/dev/null", "w", stderr) || pool_create(1, &p.pool, NULL) ||
+                toy_ops_create(&p, &o, NULL))
                 _exit(9);
             signal(SIGABRT, SIG_DFL);
             misuse(o, what);
