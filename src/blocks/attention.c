@@ -113,20 +113,20 @@ int block_attention(struct fwd *f, uint32_t il, const struct attention_opts *o, 
 {
     const struct model_layer *l = &f->m->layers[il];
     const struct hparams *hp = &f->m->hp;
-    uint64_t t = log_now_ns();
+    uint64_t t = fwd_now(f);
     struct carve c = {f->scratch, 0};
     struct attn_bufs b = carve_attn(&c, hp, o->gated, f->n_tok);
     int rc = project(f, l, &b, err);
     if (rc < 0)
         return rc;
-    fwd_lap(&t, &f->stats.ns_dense);
+    fwd_lap(f, &t, &f->stats.ns_dense);
     struct ops_act out = fwd_inner(f, hp->n_head * hp->head_dim_v, &l->t[MODEL_ATTN_OUT]);
     for (uint32_t i = 0; i < f->n_parts; i++)
         attend(f, l, o, &b, &f->parts[i], &out);
-    fwd_lap(&t, &f->stats.ns_attn);
+    fwd_lap(f, &t, &f->stats.ns_attn);
     const struct linear_out w_o = {.w = &l->t[MODEL_ATTN_OUT], .bias = &l->t[MODEL_ATTN_OUT_BIAS], .y = f->x,
                                    .ld = hp->n_embd, .add = true};
     rc = linear(f, &out, f->n_tok, &w_o, 1, err);
-    fwd_lap(&t, &f->stats.ns_dense);
+    fwd_lap(f, &t, &f->stats.ns_dense);
     return rc;
 }

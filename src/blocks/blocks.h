@@ -19,6 +19,7 @@
 /* A run of tokens of one sequence in the pass, rows row0 .. row0+n_tok-1 of every buffer. */
 struct fwd_part { uint32_t seq, pos0, row0, n_tok; };
 
+/* Time computing, by phase, and weight bytes that kernels read. */
 struct fwd_stats { uint64_t ns_attn, ns_delta, ns_router, ns_expert, ns_dense, ns_head, bytes_touched; };
 
 struct moe_host; /* moe.c: host side of routing */

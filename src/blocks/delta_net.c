@@ -109,7 +109,7 @@ int block_delta_net(struct fwd *f, uint32_t il, struct sluice_error *err)
 {
     const struct model_layer *l = &f->m->layers[il];
     const struct hparams *hp = &f->m->hp;
-    uint64_t t = log_now_ns();
+    uint64_t t = fwd_now(f);
     struct carve c = {f->scratch, 0};
     struct delta_bufs d = carve_delta(&c, hp, f->n_tok);
     struct linear_out outs[6];
@@ -118,13 +118,13 @@ int block_delta_net(struct fwd *f, uint32_t il, struct sluice_error *err)
     int rc = linear(f, &f->h, f->n_tok, outs, n, err);
     if (rc < 0)
         return rc;
-    fwd_lap(&t, &f->stats.ns_dense);
+    fwd_lap(f, &t, &f->stats.ns_dense);
     struct ops_act out = fwd_inner(f, d.n_val, &l->t[MODEL_DELTA_OUT]);
     for (uint32_t i = 0; i < f->n_parts; i++)
         recur(f, l, &d, &f->parts[i], &out);
-    fwd_lap(&t, &f->stats.ns_delta);
+    fwd_lap(f, &t, &f->stats.ns_delta);
     const struct linear_out w_o = {.w = &l->t[MODEL_DELTA_OUT], .y = f->x, .ld = hp->n_embd, .add = true};
     rc = linear(f, &out, f->n_tok, &w_o, 1, err);
-    fwd_lap(&t, &f->stats.ns_dense);
+    fwd_lap(f, &t, &f->stats.ns_dense);
     return rc;
 }

@@ -34,13 +34,13 @@ int ffn_run(struct fwd *f, const struct ffn_weights *w, struct ops_ref gate, str
 int block_ffn(struct fwd *f, uint32_t il, struct sluice_error *err)
 {
     const struct model_tensor *t = f->m->layers[il].t;
-    uint64_t start = log_now_ns();
+    uint64_t start = fwd_now(f);
     struct carve c = {f->scratch, 0};
     struct ops_ref gate = carve_rows(&c, f->n_tok, f->m->hp.n_ff),
                    up = carve_rows(&c, f->n_tok, f->m->hp.n_ff);
     const struct ffn_weights w = {&t[MODEL_FFN_GATE],      &t[MODEL_FFN_UP],      &t[MODEL_FFN_DOWN],
                                   &t[MODEL_FFN_GATE_BIAS], &t[MODEL_FFN_UP_BIAS], &t[MODEL_FFN_DOWN_BIAS]};
     int rc = ffn_run(f, &w, gate, up, f->x, true, err);
-    fwd_lap(&start, &f->stats.ns_dense);
+    fwd_lap(f, &start, &f->stats.ns_dense);
     return rc;
 }

@@ -179,7 +179,7 @@ int block_head(struct fwd *f, struct ops_ref x, uint32_t n_tok, struct ops_ref l
                struct sluice_error *err)
 {
     const struct model *m = f->m;
-    uint64_t t = log_now_ns();
+    uint64_t t = fwd_now(f);
     f->h.forms = linear_form(f, &m->global[MODEL_OUTPUT]);
     const struct ops_norm a = {.x = x,
                                .n = m->hp.n_embd,
@@ -193,6 +193,6 @@ int block_head(struct fwd *f, struct ops_ref x, uint32_t n_tok, struct ops_ref l
                                    .y = logits,
                                    .ld = m->hp.n_vocab};
     int rc = linear(f, &f->h, n_tok, &out, 1, err);
-    fwd_lap(&t, &f->stats.ns_head);
+    fwd_lap(f, &t, &f->stats.ns_head);
     return rc;
 }

@@ -265,7 +265,7 @@ static void run_held(struct fwd *f, uint32_t il, const struct moe_bufs *b, uint3
 {
     const struct unit_experts *u = &f->m->units->experts[f->m->units->src_of_layer[il]];
     struct moe_host *h = f->moe;
-    uint64_t t = log_now_ns();
+    uint64_t t = fwd_now(f);
     for (uint32_t i = 0; i < n_held; i++)
         h->experts[i] = describe(f, il, u, &h->held[i]);
     const struct ops_moe a = {
@@ -288,7 +288,7 @@ static void run_held(struct fwd *f, uint32_t il, const struct moe_bufs *b, uint3
     for (uint32_t i = 0; i < n_held; i++)
         weight_store_release(f->ws, &h->held[i]);
     f->stats.bytes_touched += n_held * u->n_bytes;
-    fwd_lap(&t, &f->stats.ns_expert);
+    fwd_lap(f, &t, &f->stats.ns_expert);
 }
 
 /* Takes views as they come, in batches: blocks only while it holds none. */
@@ -335,7 +335,7 @@ static int run_shared(struct fwd *f, const struct model_layer *l, const struct m
                       struct sluice_error *err)
 {
     const struct model_tensor *t = l->t;
-    uint64_t start = log_now_ns();
+    uint64_t start = fwd_now(f);
     int rc = 0;
     if (model_has(l, MODEL_SHEXP_GATE_INP)) {
         const struct linear_out g = {.w = &t[MODEL_SHEXP_GATE_INP], .y = b->sh_g, .ld = 1};
@@ -345,7 +345,7 @@ static int run_shared(struct fwd *f, const struct model_layer *l, const struct m
                                   .down = &t[MODEL_SHEXP_DOWN]};
     if (rc == 0)
         rc = ffn_run(f, &w, b->sh_gate, b->sh_up, b->sh_out, false, err);
-    fwd_lap(&start, &f->stats.ns_dense);
+    fwd_lap(f, &start, &f->stats.ns_dense);
     return rc;
 }
 
@@ -362,21 +362,21 @@ int block_moe(struct fwd *f, uint32_t il, struct sluice_error *err)
     struct carve c = {f->scratch, 0};
     struct moe_bufs b = carve_moe(&c, &shape);
     bool by_row = f->n_tok <= f->n_rows_max, has_shared = model_has(l, MODEL_SHEXP_GATE);
-    uint64_t t = log_now_ns();
+    uint64_t t = fwd_now(f);
     int rc = route(f, il, b.logits, b.ids, b.weights, h->ids, h->weights, err);
     if (rc < 0)
         return rc;
     sort_pairs(f, &b);
     if (f->on_route)
         f->on_route(f->route_user, il, h->ids, f->n_tok, f->n_expert_used);
-    fwd_lap(&t, &f->stats.ns_router);
+    fwd_lap(f, &t, &f->stats.ns_router);
 
     struct weight_ticket *ticket;
     if ((rc = weight_store_request(f->ws, il, h->list, h->n_list, !by_row, &ticket, err)) < 0)
         return rc;
-    t = log_now_ns();
+    t = fwd_now(f);
     rc = hint_next(f, il, &b, err);
-    fwd_lap(&t, &f->stats.ns_router);
+    fwd_lap(f, &t, &f->stats.ns_router);
     if (rc == 0 && has_shared)
         rc = run_shared(f, l, &b, err);
     if (rc < 0) {
@@ -388,7 +388,7 @@ int block_moe(struct fwd *f, uint32_t il, struct sluice_error *err)
     if ((rc = run_experts(f, il, &b, ticket, by_row, err)) < 0)
         return rc;
 
-    t = log_now_ns();
+    t = fwd_now(f);
     if (by_row) {
         const struct ops_moe_sum sum = {.yrows = b.yrows,
                                         .weight = b.weights,
@@ -402,6 +402,6 @@ int block_moe(struct fwd *f, uint32_t il, struct sluice_error *err)
                                        .g = model_has(l, MODEL_SHEXP_GATE_INP) ? b.sh_g : OPS_NONE,
                                        .n = m->hp.n_embd, .n_tok = f->n_tok};
     f->ops->moe_finish(f->ops, &fin);
-    fwd_lap(&t, &f->stats.ns_expert);
+    fwd_lap(f, &t, &f->stats.ns_expert);
     return 0;
 }
