@@ -216,8 +216,9 @@ struct sluice_batch_part {
     uint32_t logits_from;
 };
 /* Runs the parts (distinct sequences) through the model, in as many forward
- * passes as the chunk size makes necessary.  On failure the sequences of the
- * batch are dropped to empty and must be started again. */
+ * passes as the chunk size makes necessary.  SLUICE_EINVAL and SLUICE_EFULL change
+ * nothing; on any other failure the sequences of the batch are dropped to empty and must be
+ * started again (or rewound to a checkpoint). */
 SLUICE_API int sluice_context_decode(struct sluice_context *c,
                                      const struct sluice_batch_part *parts, uint32_t n_parts,
                                      struct sluice_error *err) SLUICE_MUST_CHECK;
@@ -244,7 +245,8 @@ SLUICE_API void sluice_context_seq_drop(struct sluice_context *c, uint32_t seq);
 SLUICE_API int sluice_context_seq_fork(struct sluice_context *c, uint32_t src, uint32_t dst,
                                        struct sluice_error *err) SLUICE_MUST_CHECK;
 /* A checkpoint remembers where a sequence stands (recurrent states cannot be
- * rolled back); rewind returns the same sequence to it, any number of times.
+ * rolled back); rewind returns the same sequence to it, any number of times, until
+ * tokens before that point are written anew.
  * Slots are 0 .. n_checkpoint-1. */
 SLUICE_API int sluice_context_checkpoint(struct sluice_context *c, uint32_t seq, uint32_t slot,
                                          struct sluice_error *err) SLUICE_MUST_CHECK;
@@ -252,7 +254,7 @@ SLUICE_API int sluice_context_rewind(struct sluice_context *c, uint32_t seq, uin
                                      struct sluice_error *err) SLUICE_MUST_CHECK;
 
 struct sluice_stats { /* since the context was created or the last reset */
-    uint64_t n_tok_prefill, n_tok_decode; /* tokens of passes with > n_seq tokens, and the others */
+    uint64_t n_tok_prefill, n_tok_decode; /* tokens of calls with a part of more than one token, and the others */
     uint64_t ns_prefill, ns_decode;
     uint64_t expert_requests, expert_hits, expert_evictions;
     uint64_t bytes_read;        /* from disk, weights, aligned windows included */

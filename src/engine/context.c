@@ -24,7 +24,8 @@ static int load_vector(struct sluice_context *c, const struct gguf_tensor *t, ui
 {
     struct ops_ref src = ops_at(stage, 0);
     c->ops->wait(c->ops); /* the last tensor has left the staging buffer */
-    int rc = weight_store_read_rows(c->ws, t->file, &t->offset, 1, t->n_bytes, c->ops->host(c->ops, src), t->n_bytes, err);
+    int rc = weight_store_read_rows(c->ws, t->file, &t->offset, 1, t->n_bytes, c->ops->host(c->ops, src),
+                                    t->n_bytes, err);
     if (rc)
         return err_prefix(err, rc, "%s", t->name);
     const struct ops_embed a = {.src = src, .type = t->type, .n = (uint32_t)n, .n_tok = 1, .row_stride = t->n_bytes,
@@ -38,7 +39,8 @@ static const struct model_tensor *tensor_at(const struct model *m, uint64_t i)
     if (i < MODEL_N_GLOBAL)
         return &m->global[i];
     i -= MODEL_N_GLOBAL;
-    return &m->layers[i / (MODEL_N_ROLES - MODEL_N_GLOBAL)].t[MODEL_N_GLOBAL + i % (MODEL_N_ROLES - MODEL_N_GLOBAL)];
+    return &m->layers[i / (MODEL_N_ROLES - MODEL_N_GLOBAL)].t[MODEL_N_GLOBAL +
+                                                              i % (MODEL_N_ROLES - MODEL_N_GLOBAL)];
 }
 
 static int load_vectors(struct sluice_context *c, struct sluice_error *err)
@@ -107,7 +109,8 @@ static int make_ops(struct sluice_context *c, const struct context_hooks *h, str
         return rc;
     const struct ops_cpu_params o = {.pool = c->pool, .level = c->in.level, .max_n = c->plan.max_n,
                                      .max_ctx = c->in.p.n_ctx,
-                                     .max_head_dim = hp->head_dim > hp->head_dim_v ? hp->head_dim : hp->head_dim_v};
+                                     .max_head_dim = hp->head_dim > hp->head_dim_v ? hp->head_dim :
+                                         hp->head_dim_v};
     rc = ops_cpu_create(&o, &c->ops, err);
     if (rc == 0 && h && h->wrap_ops) {
         c->cpu_ops = c->ops;
@@ -167,7 +170,8 @@ static int make_buffers(struct sluice_context *c, struct sluice_error *err)
     c->seq_len = mem_calloc(n_seq, sizeof *c->seq_len);
     c->checkpoints = mem_calloc(c->in.p.n_checkpoint, sizeof *c->checkpoints);
     if (!c->vectors || !c->embd_rows || !c->head || !c->parts || !c->part_of || !c->part_from || !c->tokens ||
-        !c->offsets || !c->want || !c->logits || !c->has_logits || !c->hidden || !c->seq_len || !c->checkpoints)
+        !c->offsets || !c->want || !c->logits || !c->has_logits || !c->hidden || !c->seq_len ||
+            !c->checkpoints)
         return err_set(err, SLUICE_ENOMEM, "no memory for the buffers of a context");
     c->head_idx = ops_at(c->head, 0);
     c->head_x = ops_at(c->head, idx);
@@ -184,18 +188,22 @@ static void describe(struct sluice_context *c)
         log_bytes(p->ram_bytes, ram, sizeof ram);
     if (b->n_expert_units > 0)
         snprintf(experts, sizeof experts, ", %u of %u experts cached%s", b->n_slots, b->n_expert_units,
-                 c->plan.n_expert_used != c->sm->m.hp.n_expert_used ? ", TOP-K CHANGED: not the trained model" : "");
+                 c->plan.n_expert_used != c->sm->m.hp.n_expert_used ?
+                     ", TOP-K CHANGED: not the trained model" : "");
     snprintf(c->mode, sizeof c->mode, "%s %s, %s, act %s, kv %s, %d threads, ram %s, resident %s%s%s, chunk %u",
              c->io->vt->name,
              p->io == SLUICE_IO_BUFFERED ? "(--ram bounds the process, not the page cache)"
              : c->io->direct ? "direct" : "(direct reads refused: through the page cache, dropped after use)",
-             cpu_level_name(c->in.level), p->act == SLUICE_ACT_F32 ? "f32" : "q8", dtype_get(c->plan.kv_dtype)->name,
-             p->n_threads, ram, log_bytes(b->resident, res, sizeof res), b->dense_streamed ? " + streamed" : "",
+             cpu_level_name(c->in.level), p->act == SLUICE_ACT_F32 ? "f32" : "q8",
+                 dtype_get(c->plan.kv_dtype)->name,
+             p->n_threads, ram, log_bytes(b->resident, res, sizeof res), b->dense_streamed ? " + streamed" :
+                 "",
              experts, b->n_chunk);
 }
 
 static int build(struct sluice_context *c, const struct context_hooks *h,
-                 void (*progress)(void *user, uint64_t done, uint64_t total), void *user, struct sluice_error *err)
+                 void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
+                     struct sluice_error *err)
 {
     int rc = open_io(c, err);
     if (rc == 0)
@@ -219,13 +227,15 @@ static int build(struct sluice_context *c, const struct context_hooks *h,
     return rc;
 }
 
-int context_create_hooked(struct sluice_model *sm, const struct sluice_params *p, const struct context_hooks *h,
+int context_create_hooked(struct sluice_model *sm, const struct sluice_params *p,
+                          const struct context_hooks *h,
                           void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
                           struct sluice_context **out, struct sluice_error *err)
 {
     *out = NULL;
     if (!sm->has_weights)
-        return err_set(err, SLUICE_EUNSUPPORTED, "%s holds a vocabulary and no weights", gguf_path(sm->m.gguf, 0));
+        return err_set(err, SLUICE_EUNSUPPORTED, "%s holds a vocabulary and no weights",
+                       gguf_path(sm->m.gguf, 0));
     struct sluice_context *c = mem_calloc(1, sizeof *c);
     if (!c)
         return err_set(err, SLUICE_ENOMEM, "no memory for a context");

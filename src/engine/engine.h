@@ -40,7 +40,8 @@ struct sluice_context {
     struct fwd *fwd;
     struct ops_buf *vectors;   /* resident vectors, float */
     struct ops_buf *embd_rows; /* io: [n_chunk][embd_row_bytes] rows of the pass's tokens as in the file */
-    struct ops_buf *head;      /* rows int32[n_logit_rows] | x [n_logit_rows][n_embd] | logits [n_logit_rows][n_vocab] */
+    /* rows int32[n_logit_rows] | x [n_logit_rows][n_embd] | logits [n_logit_rows][n_vocab] */
+    struct ops_buf *head;
     struct ops_ref head_idx, head_x, head_logits;
     struct fwd_part *parts;    /* [n_parts_max] of the pass */
     uint32_t *part_of;         /* [n_parts_max] which part of the batch it belongs to */
@@ -65,7 +66,8 @@ struct context_hooks {
     struct ops *(*wrap_ops)(struct ops *cpu, void *user);
     void *user;
 };
-int context_create_hooked(struct sluice_model *m, const struct sluice_params *p, const struct context_hooks *h,
+int context_create_hooked(struct sluice_model *m, const struct sluice_params *p,
+                          const struct context_hooks *h,
                           void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
                           struct sluice_context **out, struct sluice_error *err) SLUICE_MUST_CHECK;
 

@@ -3,7 +3,8 @@
  *   parts -> passes of up to n_chunk tokens -> embed -> layers -> (rows that are wanted) -> head -> logits
  *
  * A pass may hold tokens of several sequences, and a long part takes several passes; no bit depends on
- * where the cuts are.  A pass ends early where it has as many wanted rows as the logits buffer holds, so that the
+ * where the cuts are.  A pass ends early where it has as many wanted rows as the logits buffer holds, so
+ * that the
  * head's weights are used once a pass, in order, as the weight store reads them ahead.  Allocates nothing. */
 #include "engine/engine.h"
 
@@ -45,7 +46,8 @@ static int embed(struct sluice_context *c, uint32_t n_tok, struct sluice_error *
             ;
         for (uint32_t j = 0; j < n; j++)
             c->offsets[j] = e->t->offset + (uint32_t)c->tokens[i + j] * row_bytes;
-        int rc = weight_store_read_rows(c->ws, e->t->file, c->offsets, n, row_bytes, dst + i * row_bytes, row_bytes, err);
+        int rc = weight_store_read_rows(c->ws, e->t->file, c->offsets, n, row_bytes, dst + i * row_bytes,
+                                        row_bytes, err);
         if (rc)
             return err_prefix(err, rc, "token embedding");
     }
@@ -70,7 +72,8 @@ static void hand_hidden(struct sluice_context *c, const struct sluice_sink *sink
 }
 
 /* Logits of the wanted rows: to the caller's copy of their part, and to the sink. */
-static int head(struct sluice_context *c, uint32_t n_want, const struct sluice_sink *sink, struct sluice_error *err)
+static int head(struct sluice_context *c, uint32_t n_want, const struct sluice_sink *sink,
+                struct sluice_error *err)
 {
     const struct fwd *f = c->fwd;
     const struct hparams *hp = &c->sm->m.hp;
@@ -78,7 +81,8 @@ static int head(struct sluice_context *c, uint32_t n_want, const struct sluice_s
     if (n_want == 0)
         return 0;
     if (n_want < f->n_tok) {
-        const struct ops_gather g = {.x = f->x, .idx = c->head_idx, .y = c->head_x, .n = hp->n_embd, .n_tok = n_want};
+        const struct ops_gather g = {.x = f->x, .idx = c->head_idx, .y = c->head_x, .n = hp->n_embd,
+                                     .n_tok = n_want};
         c->ops->write(c->ops, c->head_idx, c->want, 4ull * n_want);
         c->ops->gather(c->ops, &g);
         x = c->head_x;
@@ -94,7 +98,8 @@ static int head(struct sluice_context *c, uint32_t n_want, const struct sluice_s
         c->ops->read(c->ops, row, ops_plus(c->head_logits, 4ull * hp->n_vocab * i), 4ull * hp->n_vocab);
         c->has_logits[c->part_of[ip]] = 1;
         if (sink && sink->on_logits)
-            sink->on_logits(sink->user, c->part_of[ip], c->part_from[ip] + ((uint32_t)c->want[i] - f->parts[ip].row0), row);
+            sink->on_logits(sink->user, c->part_of[ip], c->part_from[ip] +
+                            ((uint32_t)c->want[i] - f->parts[ip].row0), row);
     }
     return 0;
 }
@@ -150,7 +155,8 @@ static uint32_t gather_pass(struct sluice_context *c, const struct sluice_batch_
             take = first - at->tok + (rows - *n_want);
         if (take > 0) {
             uint32_t i = (*n_pass_parts)++;
-            c->parts[i] = (struct fwd_part){.seq = p->seq, .pos0 = c->seq_len[p->seq], .row0 = n_tok, .n_tok = take};
+            c->parts[i] = (struct fwd_part){.seq = p->seq, .pos0 = c->seq_len[p->seq], .row0 = n_tok,
+                                            .n_tok = take};
             c->part_of[i] = at->part;
             c->part_from[i] = at->tok;
             memcpy(c->tokens + n_tok, p->tokens + at->tok, take * sizeof *c->tokens);
@@ -173,7 +179,8 @@ static int check_batch(struct sluice_context *c, const struct sluice_batch_part 
 {
     const struct hparams *hp = &c->sm->m.hp;
     if (n_parts > c->in.p.n_seq)
-        return err_set(err, SLUICE_EINVAL, "a batch of %u parts: the context holds %u sequences", n_parts, c->in.p.n_seq);
+        return err_set(err, SLUICE_EINVAL, "a batch of %u parts: the context holds %u sequences", n_parts,
+                       c->in.p.n_seq);
     for (uint32_t i = 0; i < n_parts; i++) {
         const struct sluice_batch_part *p = &parts[i];
         if (p->seq >= c->in.p.n_seq)
@@ -191,7 +198,8 @@ static int check_batch(struct sluice_context *c, const struct sluice_batch_part 
     return 0;
 }
 
-int sluice_context_decode_sink(struct sluice_context *c, const struct sluice_batch_part *parts, uint32_t n_parts,
+int sluice_context_decode_sink(struct sluice_context *c, const struct sluice_batch_part *parts,
+                               uint32_t n_parts,
                                const struct sluice_sink *sink, struct sluice_error *err)
 {
     uint64_t t0 = log_now_ns(), n_all = 0;

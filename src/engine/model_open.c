@@ -83,7 +83,8 @@ static int open_parts(struct sluice_model *s, const char *path, struct sluice_er
     if (s->has_weights && (rc = load_weights_map(s, err)) != 0)
         return rc;
     rc = tokenizer_create(g, &s->tok, &s->tok_err);
-    if (rc && (!s->has_weights || rc == SLUICE_ENOMEM)) /* weights alone are of use, a file without either is not */
+    /* weights alone are of use, a file without either is not */
+    if (rc && (!s->has_weights || rc == SLUICE_ENOMEM))
         return err_set(err, rc, "%s: %s", path, s->tok_err.msg);
     if (s->tok)
         s->meta_bytes += tokenizer_memory_bytes(s->tok);

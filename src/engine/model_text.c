@@ -10,7 +10,8 @@ static int no_tokenizer(const struct sluice_model *s, struct sluice_error *err)
                    gguf_path(s->m.gguf, 0), s->tok_err.msg[0] ? s->tok_err.msg : "no tokenizer");
 }
 
-int64_t sluice_model_tokenize(const struct sluice_model *s, const char *text, size_t n_bytes, int flags, int32_t *ids,
+int64_t sluice_model_tokenize(const struct sluice_model *s, const char *text, size_t n_bytes, int flags,
+                              int32_t *ids,
                               size_t cap, struct sluice_error *err)
 {
     return s->tok ? tokenizer_encode(s->tok, text, n_bytes, flags, ids, cap, err) : no_tokenizer(s, err);
@@ -44,7 +45,8 @@ int sluice_model_has_template(const struct sluice_model *s)
     return s->tok && template_of(s, &t);
 }
 
-int sluice_model_apply_template(const struct sluice_model *s, const struct sluice_message *msgs, size_t n_msgs,
+int sluice_model_apply_template(const struct sluice_model *s, const struct sluice_message *msgs,
+                                size_t n_msgs,
                                 char **out, struct sluice_error *err)
 {
     struct gguf_str t;
@@ -52,6 +54,7 @@ int sluice_model_apply_template(const struct sluice_model *s, const struct sluic
     if (!s->tok)
         return no_tokenizer(s, err);
     if (!template_of(s, &t))
-        return err_set(err, SLUICE_EUNSUPPORTED, "%s: the model has no chat template", gguf_path(s->m.gguf, 0));
+        return err_set(err, SLUICE_EUNSUPPORTED, "%s: the model has no chat template",
+                       gguf_path(s->m.gguf, 0));
     return chat_template_apply(t.p, t.n, s->tok, msgs, n_msgs, out, err);
 }

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Resident pages of a process that has done nothing yet: program and library text, libc's data, the main stack.
+/* Resident pages of a process that has done nothing yet: program and library text, libc's data, the main
+ * stack.
  * Measured with a vocabulary-only file (VmRSS 5 to 7 MiB with every library mapped). */
 #define PROCESS_BYTES (8ull << 20)
 /* Of each worker: the touched part of its stack, its thread-local storage, the kernel's share. */
@@ -40,7 +41,8 @@ uint64_t plan_embd_row_bytes(const struct model *m)
 
 /* ---- settling what the caller left open ------------------------------------------------ */
 
-/* What remains for sluice of the memory that is free now: a tenth stays for others, at least 128 MiB where that
+/* What remains for sluice of the memory that is free now: a tenth stays for others, at least 128 MiB where
+ * that
  * leaves anything. */
 static uint64_t auto_budget(void)
 {
@@ -61,7 +63,8 @@ static int resolve_level(const char *name, enum cpu_level *out, struct sluice_er
     return 0;
 }
 
-int plan_resolve(const struct model *m, const struct sluice_params *p, struct plan_input *out, struct sluice_error *err)
+int plan_resolve(const struct model *m, const struct sluice_params *p, struct plan_input *out,
+                 struct sluice_error *err)
 {
     struct sluice_params r = *p;
     const struct hparams *hp = &m->hp;
@@ -84,10 +87,13 @@ int plan_resolve(const struct model *m, const struct sluice_params *p, struct pl
         return err_set(err, SLUICE_EINVAL, "--chunk %u: at most 65536", r.n_chunk);
     if (r.kv_type == SLUICE_KV_AUTO)
         r.kv_type = r.act == SLUICE_ACT_F32 ? SLUICE_KV_F32 : SLUICE_KV_F16;
+    if (hp->n_expert == 0 && r.expert_cache_bytes != SLUICE_CACHE_AUTO)
+        return err_set(err, SLUICE_EINVAL, "--expert-cache: the model has no experts");
     if (r.n_expert_used == 0)
         r.n_expert_used = hp->n_expert_used;
     if (r.n_expert_used > hp->n_expert || r.n_expert_used > MODEL_MAX_EXPERTS_USED)
-        return err_set(err, SLUICE_EINVAL, "--top-k-experts %u: the model has %u experts", r.n_expert_used, hp->n_expert);
+        return err_set(err, SLUICE_EINVAL, "--top-k-experts %u: the model has %u experts", r.n_expert_used,
+                       hp->n_expert);
     if (r.ram_bytes == SLUICE_RAM_AUTO) {
         r.ram_bytes = auto_budget();
         if (r.ram_bytes == 0)
@@ -144,12 +150,15 @@ static uint64_t scratch_bytes(const struct sizes *z, uint32_t chunk)
     const struct model *m = z->m;
     const struct sluice_params *p = &z->in->p;
     struct ops_cpu_params o = {.level = z->in->level, .max_n = z->max_n, .max_ctx = p->n_ctx,
-                               .max_head_dim = m->hp.head_dim > m->hp.head_dim_v ? m->hp.head_dim : m->hp.head_dim_v};
+                               .max_head_dim = m->hp.head_dim > m->hp.head_dim_v ? m->hp.head_dim :
+                                   m->hp.head_dim_v};
     uint64_t rows = logit_rows(z, chunk), n = fwd_bytes(m, p->act, chunk, z->k);
     n = sat_add(n, ops_cpu_scratch_bytes(&o, p->n_threads));
-    n = sat_add(n, sat_mul(rows, 4ull * (m->hp.n_vocab + m->hp.n_embd) + 4)); /* logits and the rows they come from */
+    /* logits and the rows they come from */
+    n = sat_add(n, sat_mul(rows, 4ull * (m->hp.n_vocab + m->hp.n_embd) + 4));
     n = sat_add(n, sat_mul(p->n_seq, 4ull * m->hp.n_vocab));                 /* the caller's copy */
-    n = sat_add(n, sat_mul(chunk, plan_embd_row_bytes(m) + 64));             /* embedding rows, tokens, offsets */
+    /* embedding rows, tokens, offsets */
+    n = sat_add(n, sat_mul(chunk, plan_embd_row_bytes(m) + 64));
     n = sat_add(n, weight_store_fixed_bytes(z->u, 0));
     return n;
 }
@@ -256,7 +265,8 @@ static const char *mib(uint64_t n_bytes, char buf[24])
 }
 
 /* One line that names the number to change: --ram always, and the largest of the caller's own numbers. */
-static int no_fit(const struct sizes *z, uint64_t must, uint64_t scratch, uint64_t experts, struct sluice_error *err)
+static int no_fit(const struct sizes *z, uint64_t must, uint64_t scratch, uint64_t experts,
+                  struct sluice_error *err)
 {
     char need[24], have[24], part[24], hint[160] = "";
     struct { uint64_t n; const char *what; } own[] = {
@@ -298,7 +308,8 @@ static void pin(const struct sizes *z, struct plan *o, uint32_t slab, uint64_t *
 }
 
 /* Pins slabs for about `room` bytes.  First those that are used more than once in a pass or too small to be
- * read well; then a part of the rest, spread evenly over the pass, so that there is always something to read while
+ * read well; then a part of the rest, spread evenly over the pass, so that there is always something to read
+ * while
  * something else is computed. */
 static void pin_some(const struct sizes *z, struct plan *o, uint64_t room)
 {
@@ -450,7 +461,8 @@ int plan_make(const struct plan_input *in, struct plan *out, struct sluice_error
     if (rc == 0) {
         out->pinned = mem_calloc(z.u->n_slabs, sizeof *out->pinned);
         out->n_slots = mem_calloc(z.u->n_classes, sizeof *out->n_slots);
-        rc = out->pinned && out->n_slots ? hand_out(&z, out, err) : err_set(err, SLUICE_ENOMEM, "no memory for a plan");
+        rc = out->pinned && out->n_slots ? hand_out(&z, out, err) :
+            err_set(err, SLUICE_ENOMEM, "no memory for a plan");
     }
     if (rc == 0) {
         out->kv_dtype = z.kv_dtype;
