@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# usage: B=build tests/equiv/run_equiv.sh
+# Equality of bits (equiv.c) on every tiny model, and on synthetic ones that are wide enough for every kernel: hidden
+# 512, types mixed by layer and by part of an expert, 600 tokens.  EQUIV_TOKENS changes the number of tokens.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+B=${B:-build}
+equiv=$B/tests/equiv/equiv
+passed=0 failed=0
+
+one() { # model n_tok act
+    local out
+    out=$("$equiv" "$@" 2>&1)
+    local rc=$?
+    echo "$out"
+    read -r p f < <(sed -n 's/.*: \([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' <<<"$out") || { p=0 f=1; }
+    [ $rc -le 1 ] || f=$((f + 1))
+    passed=$((passed + p)) failed=$((failed + f))
+}
+
+for dir in tests/golden/data/*/; do
+    [ -f "$dir/model.gguf" ] || continue
+    one "$dir/model.gguf" 72 f32
+done
+
+if [ -x "$B/sluice" ]; then
+    case $B in *asan* | *tsan* | *arm64*) n=${EQUIV_TOKENS:-48} ;; *) n=${EQUIV_TOKENS:-600} ;; esac
+    tmp=$(mktemp -d "${TMPDIR:-/tmp}/equiv.XXXXXX")
+    trap 'rm -rf "$tmp"' EXIT
+    synth() { # file, arguments
+        "$B/sluice" synth -q "${@:2}" -o "$tmp/$1" && return 0
+        echo "FAILED synth $*"
+        failed=$((failed + 1))
+        return 1
+    }
+    # sigmoid-gated hybrid with shared experts; plain MoE; dense
+    synth hybrid.gguf --arch qwen35moe --layers 4 --hidden 512 --experts 24 --top-k 4 --ff 256 --vocab 1024 \
+        --type q4_k,q6_k,iq4_xs,q5_k,iq3_s --seed 1 && one "$tmp/hybrid.gguf" "$n" q8
+    rm -f "$tmp"/*.gguf
+    synth moe.gguf --arch qwen3moe --layers 3 --hidden 512 --experts 32 --top-k 4 --ff 256 --vocab 1024 \
+        --type mix --seed 2 && one "$tmp/moe.gguf" "$n" q8 && one "$tmp/moe.gguf" 40 f32
+    rm -f "$tmp"/*.gguf
+    synth dense.gguf --arch qwen3 --layers 3 --hidden 512 --ff 1024 --vocab 1024 --type q4_0,q8_0,iq2_xs --seed 3 &&
+        one "$tmp/dense.gguf" "$n" q8
+fi
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
