@@ -4,7 +4,10 @@
 #include "kernels/kern_types.h"
 #include "kernels/qpanel_avx2.h"
 
-enum { MANY_TOKENS = 6 }; /* from here on unpacking a panel pays */
+enum {
+    FEW_TOKENS = 4,  /* at once, for each row that is unpacked */
+    MANY_TOKENS = 6, /* from here on unpacking a panel pays */
+};
 
 QDEC_INLINE void q256_prefetch(const uint8_t *p, size_t ahead, size_t n)
 {
@@ -42,18 +45,18 @@ QDEC_INLINE __m256i q256_dot(uint32_t type, const struct qdec_block *b, const in
 }
 
 /* Tokens t0 .. t0 + T - 1, all rows. */
-QDEC_INLINE void q256_few_256(uint32_t type, const struct q256_args *a, uint32_t t0, const int T)
+QDEC_INLINE void q256_few_256(uint32_t type, const struct q256_args *a, uint32_t t0, const uint32_t T)
 {
     const uint32_t bytes = qdec_bytes(type);
-    __m256i part[4][8], min_part[4][8];
+    __m256i part[FEW_TOKENS][8], min_part[FEW_TOKENS][8];
     uint16_t d_raw[8] __attribute__((aligned(16))) = {0}, m_raw[8] __attribute__((aligned(16))) = {0};
-    for (int t = 0; t < T; t++)
+    for (uint32_t t = 0; t < T; t++)
         for (int r = 0; r < 8; r++)
             part[t][r] = min_part[t][r] = _mm256_setzero_si256();
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
-        __m256 acc[4];
-        for (int t = 0; t < T; t++)
+        __m256 acc[FEW_TOKENS];
+        for (uint32_t t = 0; t < T; t++)
             acc[t] = _mm256_setzero_ps();
         for (uint32_t b = 0; b < a->n / 256; b++) {
             for (uint32_t r = 0; r < nr; r++) {
@@ -63,8 +66,8 @@ QDEC_INLINE void q256_few_256(uint32_t type, const struct q256_args *a, uint32_t
                 qdec_256(type, s, &blk);
                 d_raw[r] = blk.d;
                 m_raw[r] = blk.m;
-                for (int t = 0; t < T; t++) {
-                    size_t at = q256_token(a, t0 + (uint32_t)t) * a->n + 256 * b;
+                for (uint32_t t = 0; t < T; t++) {
+                    size_t at = q256_token(a, t0 + t) * a->n + 256 * b;
                     __m256i sum16 = _mm256_loadu_si256((const __m256i *)(a->x->sum16 + at / 16));
                     part[t][r] = q256_dot(type, &blk, a->x->q + at, sum16);
                     if (qdec_has_min(type))
@@ -72,34 +75,34 @@ QDEC_INLINE void q256_few_256(uint32_t type, const struct q256_args *a, uint32_t
                 }
             }
             __m256 dw = q256_d(type, d_raw), mw = q256_m(type, m_raw);
-            for (int t = 0; t < T; t++) {
-                __m256 dx = _mm256_set1_ps(a->x->d[q256_token(a, t0 + (uint32_t)t) * (a->n / 256) + b]);
+            for (uint32_t t = 0; t < T; t++) {
+                __m256 dx = _mm256_set1_ps(a->x->d[q256_token(a, t0 + t) * (a->n / 256) + b]);
                 acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(dw, dx), _mm256_cvtepi32_ps(q256_tree(part[t])), acc[t]);
                 if (qdec_has_min(type))
                     acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(mw, dx), _mm256_cvtepi32_ps(q256_tree(min_part[t])), acc[t]);
             }
         }
-        for (int t = 0; t < T; t++)
-            q256_store(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, nr, acc[t]);
+        for (uint32_t t = 0; t < T; t++)
+            q256_store(a->out + (t0 + t) * a->ld_out + r0, nr, acc[t]);
     }
 }
 
 /* ---- blocks of 32, and pairs of blocks of 16 ---- */
 
-QDEC_INLINE void q256_few_32(uint32_t type, const struct q256_args *a, uint32_t t0, const int T)
+QDEC_INLINE void q256_few_32(uint32_t type, const struct q256_args *a, uint32_t t0, const uint32_t T)
 {
     const bool two = type == DTYPE_NVFP4;
     const int bias = q256_bias(type);
     const uint32_t n32 = a->n / 32, subs = qdec_elems(type) / 32;
-    __m256i part[4][8];
+    __m256i part[FEW_TOKENS][8];
     uint16_t d_raw[2][8] __attribute__((aligned(16))) = {{0}}, m_raw[8] __attribute__((aligned(16))) = {0};
-    for (int t = 0; t < T; t++)
+    for (uint32_t t = 0; t < T; t++)
         for (int r = 0; r < 8; r++)
             part[t][r] = _mm256_setzero_si256();
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
-        __m256 acc[4];
-        for (int t = 0; t < T; t++)
+        __m256 acc[FEW_TOKENS];
+        for (uint32_t t = 0; t < T; t++)
             acc[t] = _mm256_setzero_ps();
         for (uint32_t b = 0; b < n32; b++) {
             const uint32_t sub = two ? b % 2 * 2 : b % subs;
@@ -112,13 +115,13 @@ QDEC_INLINE void q256_few_32(uint32_t type, const struct q256_args *a, uint32_t 
                     d_raw[1][r] = qdec_32_d(type, s, sub + 1);
                 if (qdec_has_min(type))
                     m_raw[r] = qdec_u16(s + 2);
-                for (int t = 0; t < T; t++) {
-                    const int8_t *x = a->x->q + q256_token(a, t0 + (uint32_t)t) * a->n + 32 * b;
+                for (uint32_t t = 0; t < T; t++) {
+                    const int8_t *x = a->x->q + q256_token(a, t0 + t) * a->n + 32 * b;
                     part[t][r] = _mm256_madd_epi16(q256_mul(type, v, qdec_load32((const uint8_t *)x)), _mm256_set1_epi16(1));
                 }
             }
-            for (int t = 0; t < T; t++) {
-                size_t row = q256_token(a, t0 + (uint32_t)t);
+            for (uint32_t t = 0; t < T; t++) {
+                size_t row = q256_token(a, t0 + t);
                 const int16_t *s16 = a->x->sum16 + row * (a->n / 16) + 2 * b;
                 __m256 dx = _mm256_set1_ps(a->x->d[row * n32 + b]);
                 __m256i u = q256_fold4(part[t]), v = q256_fold4(part[t] + 4);
@@ -137,14 +140,14 @@ QDEC_INLINE void q256_few_32(uint32_t type, const struct q256_args *a, uint32_t 
                     acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_m(type, m_raw), dx), _mm256_set1_ps((float)all), acc[t]);
             }
         }
-        for (int t = 0; t < T; t++)
-            q256_store(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, nr, acc[t]);
+        for (uint32_t t = 0; t < T; t++)
+            q256_store(a->out + (t0 + t) * a->ld_out + r0, nr, acc[t]);
     }
 }
 
 /* ---- the table ---- */
 
-QDEC_INLINE void q256_few(uint32_t type, const struct q256_args *a, uint32_t t0, const int T)
+QDEC_INLINE void q256_few(uint32_t type, const struct q256_args *a, uint32_t t0, const uint32_t T)
 {
     if (qdec_is_256(type))
         q256_few_256(type, a, t0, T);
@@ -159,10 +162,8 @@ QDEC_INLINE void q256_matmul(uint32_t type, const struct q256_args *a)
         qpanel_avx2_run(type, a);
         return;
     }
-    for (; t + 2 <= a->n_tok; t += 2)
-        q256_few(type, a, t, 2);
-    if (t < a->n_tok)
-        q256_few(type, a, t, 1);
+    for (; t < a->n_tok; t += FEW_TOKENS)
+        q256_few(type, a, t, a->n_tok - t < FEW_TOKENS ? a->n_tok - t : FEW_TOKENS);
 }
 
 #define DEFINE(T)                                                                                            \

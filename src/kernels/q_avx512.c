@@ -4,7 +4,10 @@
 
 #include "kernels/kern_types.h"
 
-enum { MANY_TOKENS = 8 }; /* from here on unpacking a panel pays */
+enum {
+    FEW_TOKENS = 4,  /* at once, for each row that is unpacked */
+    MANY_TOKENS = 8, /* from here on unpacking a panel pays */
+};
 
 /* Asks for what lies one panel ahead: at every place the same distance, so each line once. */
 QDEC_INLINE void q512_prefetch(const uint8_t *p, size_t ahead, size_t n)
@@ -86,22 +89,22 @@ struct q512_args {
 };
 
 /* Tokens t0 .. t0 + T - 1, all rows. */
-QDEC_INLINE void q512_few_256(uint32_t type, const struct q512_args *a, uint32_t t0, const int T)
+QDEC_INLINE void q512_few_256(uint32_t type, const struct q512_args *a, uint32_t t0, const uint32_t T)
 {
     const uint32_t bytes = qdec_bytes(type);
-    const int8_t *q[4];
-    const float *d[4];
-    const int16_t *sum[4];
-    for (int t = 0; t < T; t++) {
-        size_t row = a->idx ? (size_t)a->idx[t0 + (uint32_t)t] : t0 + (uint32_t)t;
+    const int8_t *q[FEW_TOKENS];
+    const float *d[FEW_TOKENS];
+    const int16_t *sum[FEW_TOKENS];
+    for (uint32_t t = 0; t < T; t++) {
+        size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
         q[t] = a->x->q + row * a->n;
         d[t] = a->x->d + row * (a->n / 256);
         sum[t] = a->x->sum16 + row * (a->n / 16);
     }
-    __m512i part[4][16];
-    __m256i min_part[4][16] __attribute__((aligned(64)));
+    __m512i part[FEW_TOKENS][16];
+    __m256i min_part[FEW_TOKENS][16] __attribute__((aligned(64)));
     uint16_t d_raw[16] __attribute__((aligned(32))) = {0}, m_raw[16] __attribute__((aligned(32))) = {0};
-    for (int t = 0; t < T; t++)
+    for (uint32_t t = 0; t < T; t++)
         for (int r = 0; r < 16; r++) {
             part[t][r] = _mm512_setzero_si512();
             min_part[t][r] = _mm256_setzero_si256();
@@ -109,8 +112,8 @@ QDEC_INLINE void q512_few_256(uint32_t type, const struct q512_args *a, uint32_t
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
         uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
         const uint8_t *w = a->w + r0 * a->row_bytes;
-        __m512 acc[4];
-        for (int t = 0; t < T; t++)
+        __m512 acc[FEW_TOKENS];
+        for (uint32_t t = 0; t < T; t++)
             acc[t] = _mm512_setzero_ps();
         for (uint32_t b = 0; b < a->n / 256; b++) {
             for (uint32_t r = 0; r < nr; r++) {
@@ -120,8 +123,7 @@ QDEC_INLINE void q512_few_256(uint32_t type, const struct q512_args *a, uint32_t
                 q512_unpack(type, s, &blk);
                 d_raw[r] = blk.d;
                 m_raw[r] = blk.m;
-                QDEC_UNROLL
-                for (int t = 0; t < T; t++) {
+                for (uint32_t t = 0; t < T; t++) {
                     __m256i sum16 = _mm256_loadu_si256((const __m256i *)(sum[t] + 16 * b));
                     part[t][r] = q512_dot(type, &blk, q[t] + 256 * b, sum16);
                     if (qdec_has_min(type))
@@ -129,8 +131,7 @@ QDEC_INLINE void q512_few_256(uint32_t type, const struct q512_args *a, uint32_t
                 }
             }
             __m512 dw = q512_d(type, d_raw), mw = q512_m(type, m_raw);
-            QDEC_UNROLL
-            for (int t = 0; t < T; t++) {
+            for (uint32_t t = 0; t < T; t++) {
                 __m512 dx = _mm512_set1_ps(d[t][b]);
                 acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(dw, dx), _mm512_cvtepi32_ps(q512_tree(part[t])), acc[t]);
                 if (qdec_has_min(type))
@@ -138,8 +139,8 @@ QDEC_INLINE void q512_few_256(uint32_t type, const struct q512_args *a, uint32_t
                                              _mm512_cvtepi32_ps(q512_tree_half((const __m512i *)min_part[t])), acc[t]);
             }
         }
-        for (int t = 0; t < T; t++)
-            _mm512_mask_storeu_ps(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1), acc[t]);
+        for (uint32_t t = 0; t < T; t++)
+            _mm512_mask_storeu_ps(a->out + (t0 + t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1), acc[t]);
     }
 }
 
@@ -199,29 +200,29 @@ QDEC_INLINE void q512_tree_32(uint32_t type, const __m512i *part, __m512i sum[4]
 /* Product blocks in 64 weights. */
 QDEC_INLINE int q512_per_64(uint32_t type) { return type == DTYPE_NVFP4 ? 4 : 2; }
 
-QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t t0, const int T)
+QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t t0, const uint32_t T)
 {
     const int per = q512_per_64(type), bias = qdec_bias(type);
     const uint32_t n32 = a->n / 32;
-    const int8_t *q[4];
-    const float *d[4];
-    const int16_t *sum[4];
-    for (int t = 0; t < T; t++) {
-        size_t row = a->idx ? (size_t)a->idx[t0 + (uint32_t)t] : t0 + (uint32_t)t;
+    const int8_t *q[FEW_TOKENS];
+    const float *d[FEW_TOKENS];
+    const int16_t *sum[FEW_TOKENS];
+    for (uint32_t t = 0; t < T; t++) {
+        size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
         q[t] = a->x->q + row * a->n;
         d[t] = a->x->d + row * n32;
         sum[t] = a->x->sum16 + row * (a->n / 16);
     }
-    __m512i part[4][16];
+    __m512i part[FEW_TOKENS][16];
     uint16_t d_raw[4][16] __attribute__((aligned(32))) = {{0}}, m_raw[2][16] __attribute__((aligned(32))) = {{0}};
-    for (int t = 0; t < T; t++)
+    for (uint32_t t = 0; t < T; t++)
         for (int r = 0; r < 16; r++)
             part[t][r] = _mm512_setzero_si512();
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
         uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
         const uint8_t *w = a->w + r0 * a->row_bytes;
-        __m512 acc[4];
-        for (int t = 0; t < T; t++)
+        __m512 acc[FEW_TOKENS];
+        for (uint32_t t = 0; t < T; t++)
             acc[t] = _mm512_setzero_ps();
         for (uint32_t b = 0; b < n32; b += 2) {
             const bool whole = b + 1 < n32;
@@ -235,12 +236,10 @@ QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t 
                     if (qdec_has_min(type))
                         m_raw[j][r] = mr[j];
                 }
-                QDEC_UNROLL
-                for (int t = 0; t < T; t++)
+                for (uint32_t t = 0; t < T; t++)
                     part[t][r] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v, q512_load_x(q[t] + 32 * b, whole));
             }
-            QDEC_UNROLL
-            for (int t = 0; t < T; t++) {
+            for (uint32_t t = 0; t < T; t++) {
                 __m512i s[4];
                 q512_tree_32(type, part[t], s);
                 for (int j = 0; j < (whole ? per : per / 2); j++) {
@@ -256,8 +255,8 @@ QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t 
                 }
             }
         }
-        for (int t = 0; t < T; t++)
-            _mm512_mask_storeu_ps(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1), acc[t]);
+        for (uint32_t t = 0; t < T; t++)
+            _mm512_mask_storeu_ps(a->out + (t0 + t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1), acc[t]);
     }
 }
 
@@ -386,18 +385,12 @@ QDEC_INLINE void q512_matmul(uint32_t type, const struct q512_args *a)
         q512_many(type, a);
         return;
     }
-    for (uint32_t t = 0; t < a->n_tok;) {
-        uint32_t left = a->n_tok - t;
-        if (qdec_is_256(type)) {
-            if (left >= 4) q512_few_256(type, a, t, 4);
-            else if (left >= 2) q512_few_256(type, a, t, 2);
-            else q512_few_256(type, a, t, 1);
-        } else {
-            if (left >= 4) q512_few_32(type, a, t, 4);
-            else if (left >= 2) q512_few_32(type, a, t, 2);
-            else q512_few_32(type, a, t, 1);
-        }
-        t += left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    for (uint32_t t = 0; t < a->n_tok; t += FEW_TOKENS) {
+        uint32_t left = a->n_tok - t, some = left < FEW_TOKENS ? left : FEW_TOKENS;
+        if (qdec_is_256(type))
+            q512_few_256(type, a, t, some);
+        else
+            q512_few_32(type, a, t, some);
     }
 }
 

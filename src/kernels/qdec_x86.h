@@ -13,10 +13,23 @@
 
 #include <immintrin.h>
 
+/* One copy a type, everything folded; but a sanitizer's build would take minutes for that, and makes do with one
+ * copy that looks at the type as it runs. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define QDEC_ONE_COPY
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define QDEC_ONE_COPY
+#endif
+#if defined(QDEC_ONE_COPY)
+#define QDEC_INLINE static inline
+#define QDEC_UNROLL
+#elif defined(__clang__)
 #define QDEC_INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
 #define QDEC_UNROLL _Pragma("clang loop unroll(full)")
 #else
+#define QDEC_INLINE static inline __attribute__((always_inline))
 #define QDEC_UNROLL _Pragma("GCC unroll 32")
 #endif
 

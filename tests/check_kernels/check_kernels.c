@@ -255,5 +255,7 @@ int main(int argc, char **argv)
         if (!bench)
             printf("%s: %d cases, %d failed\n", cpu_level_name(level), c.n_run - run, c.n_failed - failed);
     }
+    if (!bench && !list)
+        printf("%d passed, %d failed\n", c.n_run - c.n_failed, c.n_failed);
     return c.n_failed ? 1 : 0;
 }
