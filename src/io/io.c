@@ -21,7 +21,7 @@ struct io_window io_window_of(const struct io_align *a, uint64_t offset, size_t 
 {
     uint64_t begin = mem_round_down(offset, a->offset);
     uint64_t end = mem_round_up(offset + n_bytes, a->offset);
-    return (struct io_window){ begin, (size_t)(end - begin), (size_t)(offset - begin) };
+    return (struct io_window){begin, (size_t)(end - begin), (size_t)(offset - begin)};
 }
 
 size_t io_window_max(const struct io_align *a, size_t n_bytes)
@@ -34,7 +34,7 @@ static bool is_power_of_two(uint32_t x) { return x && !(x & (x - 1)); }
 /* The alignment that direct reads of fd need; false where they are refused. */
 static bool direct_align(int fd, struct io_align *a)
 {
-    *a = (struct io_align){ ALIGN_UNKNOWN, ALIGN_UNKNOWN };
+    *a = (struct io_align){ALIGN_UNKNOWN, ALIGN_UNKNOWN};
 #ifdef STATX_DIOALIGN
     struct statx st;
     if (!statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) && (st.stx_mask & STATX_DIOALIGN)) {
@@ -42,7 +42,7 @@ static bool direct_align(int fd, struct io_align *a)
             return false;
         if (is_power_of_two(st.stx_dio_offset_align) && st.stx_dio_offset_align <= ALIGN_MAX &&
             is_power_of_two(st.stx_dio_mem_align) && st.stx_dio_mem_align <= ALIGN_MAX)
-            *a = (struct io_align){ st.stx_dio_offset_align, st.stx_dio_mem_align };
+            *a = (struct io_align){st.stx_dio_offset_align, st.stx_dio_mem_align};
     }
 #endif
     size_t n = a->offset > a->mem ? a->offset : a->mem;
@@ -68,7 +68,7 @@ static int open_one(const char *path, int flags)
 
 static bool open_all_direct(struct io_fds *fds, const struct io_files *files)
 {
-    fds->align = (struct io_align){ 1, 1 };
+    fds->align = (struct io_align){1, 1};
     for (uint32_t i = 0; i < files->n; i++) {
         struct io_align a;
         fds->fd[i] = open_one(files->paths[i], O_DIRECT);
@@ -93,7 +93,7 @@ static void close_all(struct io_fds *fds)
 
 int io_fds_open(struct io_fds *fds, const struct io_files *files, bool want_direct, struct sluice_error *err)
 {
-    *fds = (struct io_fds){ .fd = mem_calloc(files->n ? files->n : 1, sizeof(int)), .n = files->n };
+    *fds = (struct io_fds){.fd = mem_calloc(files->n ? files->n : 1, sizeof(int)), .n = files->n};
     if (!fds->fd)
         return err_set(err, SLUICE_ENOMEM, "out of memory for %u files", files->n);
     memset(fds->fd, -1, files->n * sizeof(int));
@@ -104,7 +104,7 @@ int io_fds_open(struct io_fds *fds, const struct io_files *files, bool want_dire
     close_all(fds);
     fds->drop = want_direct;
     /* Only whole pages can be dropped, so windows are whole pages then. */
-    fds->align = want_direct ? (struct io_align){ ALIGN_UNKNOWN, 1 } : (struct io_align){ 1, 1 };
+    fds->align = want_direct ? (struct io_align){ALIGN_UNKNOWN, 1} : (struct io_align){1, 1};
     for (uint32_t i = 0; i < files->n; i++) {
         fds->fd[i] = open_one(files->paths[i], 0);
         if (fds->fd[i] < 0) {
@@ -122,7 +122,7 @@ void io_fds_close(struct io_fds *fds)
 {
     close_all(fds);
     free(fds->fd);
-    *fds = (struct io_fds){ 0 };
+    *fds = (struct io_fds){0};
 }
 
 void io_fds_drop(const struct io_fds *fds, uint32_t file, uint64_t offset, size_t n_bytes)

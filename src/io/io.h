@@ -32,7 +32,7 @@ struct io_read {
 
 struct io_completion {
     uint64_t user;
-    int error;       /* 0, or an errno; EIO-like failures and premature ends (ENODATA) */
+    int error; /* 0, or an errno; EIO-like failures and premature ends (ENODATA) */
 };
 
 struct io_stats {
@@ -43,7 +43,9 @@ struct io_stats {
     uint32_t depth_max; /* most reads in flight */
 };
 
-struct io_align { uint32_t offset, mem; }; /* powers of two, >= 1 */
+struct io_align {
+    uint32_t offset, mem;
+}; /* powers of two, >= 1 */
 
 struct io;
 struct io_vtable {
@@ -64,7 +66,10 @@ struct io { /* first member of every backend's struct */
     struct io_stats stats;
 };
 
-struct io_files { const char *const *paths; uint32_t n; };
+struct io_files {
+    const char *const *paths;
+    uint32_t n;
+};
 
 /* Opens the files and starts a backend.  AUTO tries io_uring, then threads.  Where
  * a file system refuses O_DIRECT the backend reads buffered and drops the pages
@@ -79,11 +84,24 @@ int io_open(enum sluice_io kind, const struct io_files *files, int depth, struct
 int io_fault_open(struct io *inner, const char *script, struct io **out,
                   struct sluice_error *err) SLUICE_MUST_CHECK;
 
-static inline int io_submit(struct io *io, const struct io_read *r, int n) { return io->vt->submit(io, r, n); }
-static inline int io_wait(struct io *io, struct io_completion *out, int cap, bool block) { return io->vt->wait(io, out, cap, block); }
-static inline void io_close(struct io *io) { if (io) io->vt->close(io); }
+static inline int io_submit(struct io *io, const struct io_read *r, int n)
+{
+    return io->vt->submit(io, r, n);
+}
+static inline int io_wait(struct io *io, struct io_completion *out, int cap, bool block)
+{
+    return io->vt->wait(io, out, cap, block);
+}
+static inline void io_close(struct io *io)
+{
+    if (io)
+        io->vt->close(io);
+}
 
-struct io_window { uint64_t offset; size_t len, skip; };
+struct io_window {
+    uint64_t offset;
+    size_t len, skip;
+};
 /* The aligned window around n_bytes at offset. */
 struct io_window io_window_of(const struct io_align *a, uint64_t offset, size_t n_bytes);
 /* An upper bound of window length for n_bytes at any offset. */

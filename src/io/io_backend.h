@@ -23,6 +23,7 @@ void io_fds_drop(const struct io_fds *fds, uint32_t file, uint64_t offset, size_
 
 /* Both take over *fds on success and leave it to the caller on failure. */
 int io_uring_open(struct io_fds *fds, int depth, struct io **out, struct sluice_error *err) SLUICE_MUST_CHECK;
-int io_threads_open(struct io_fds *fds, int depth, struct io **out, struct sluice_error *err) SLUICE_MUST_CHECK;
+int io_threads_open(struct io_fds *fds, int depth, struct io **out,
+                    struct sluice_error *err) SLUICE_MUST_CHECK;
 
 #endif

@@ -44,8 +44,8 @@ struct fault {
     uint64_t late_ns;
     bool reorder;
     uint64_t random;
-    uint64_t n_reads;   /* submitted so far */
-    struct held *held;  /* [capacity] */
+    uint64_t n_reads;  /* submitted so far */
+    struct held *held; /* [capacity] */
     int n_held, n_inner;
     struct io_completion *scratch; /* [capacity] */
 };
@@ -60,7 +60,7 @@ static uint64_t random_next(struct fault *f)
 
 static void hold(struct fault *f, struct io_completion c)
 {
-    f->held[f->n_held++] = (struct held){ c, f->late_ns ? log_now_ns() + f->late_ns : 0 };
+    f->held[f->n_held++] = (struct held){c, f->late_ns ? log_now_ns() + f->late_ns : 0};
 }
 
 /* Takes in what the inner backend has; blocks there for one if `block`. */
@@ -89,7 +89,7 @@ static int fault_submit(struct io *io, const struct io_read *reads, int n)
         const struct fault_rule *rule = rule_for(f, f->n_reads + 1);
         if (rule && rule->kind != FAULT_SHORT) {
             memset(r.dst, 0xA5, r.len);
-            hold(f, (struct io_completion){ r.user, rule->kind == FAULT_EOF ? ENODATA : EIO });
+            hold(f, (struct io_completion){r.user, rule->kind == FAULT_EOF ? ENODATA : EIO});
         } else {
             if (rule) /* somewhere in the first half, on no boundary */
                 r.clip = (uint32_t)(r.need / 2 < 200003 ? r.need / 2 : 200003);
@@ -140,7 +140,7 @@ static void sleep_until_due(const struct fault *f)
     if (first <= now || !f->n_held)
         return;
     uint64_t ns = first - now;
-    nanosleep(&(struct timespec){ (time_t)(ns / 1000000000), (long)(ns % 1000000000) }, NULL);
+    nanosleep(&(struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)}, NULL);
 }
 
 static int fault_wait(struct io *io, struct io_completion *out, int cap, bool block)
@@ -188,15 +188,19 @@ static bool parse_count(const char *s, uint64_t *out, const char **end)
 /* One rule, "key=value"; false where it is not one. */
 static bool parse_rule(struct fault *f, const char *rule)
 {
-    static const struct { const char *key; enum fault_kind kind; } kinds[] = {
-        { "fail=", FAULT_FAIL }, { "short=", FAULT_SHORT }, { "eof=", FAULT_EOF }
-    };
+    static const struct {
+        const char *key;
+        enum fault_kind kind;
+    } kinds[] = {{"fail=", FAULT_FAIL}, {"short=", FAULT_SHORT}, {"eof=", FAULT_EOF}};
     const char *end;
     uint64_t x;
     if (!strncmp(rule, "late=", 5)) {
         if (!parse_count(rule + 5, &x, &end) || x > 1000000)
             return false;
-        uint64_t unit = !strcmp(end, "ms") ? 1000000 : !strcmp(end, "us") ? 1000 : !strcmp(end, "s") ? 1000000000 : 0;
+        uint64_t unit = !strcmp(end, "ms")   ? 1000000
+                        : !strcmp(end, "us") ? 1000
+                        : !strcmp(end, "s")  ? 1000000000
+                                             : 0;
         f->late_ns = x * unit;
         return unit;
     }
@@ -217,7 +221,7 @@ static bool parse_rule(struct fault *f, const char *rule)
         bool onwards = *end == '+';
         if (end[onwards])
             return false;
-        f->rules[f->n_rules++] = (struct fault_rule){ kinds[i].kind, x, onwards };
+        f->rules[f->n_rules++] = (struct fault_rule){kinds[i].kind, x, onwards};
         return true;
     }
     return false;
@@ -233,8 +237,10 @@ static int parse_script(struct fault *f, const char *script, struct sluice_error
         memcpy(rule, script, n);
         rule[n] = 0;
         if (!parse_rule(f, rule))
-            return err_set(err, SLUICE_EINVAL, "I/O fault script: \"%s\" is not fail=N, short=N, eof=N (N+ for all "
-                           "from there on), late=TIME or reorder=SEED", rule);
+            return err_set(err, SLUICE_EINVAL,
+                           "I/O fault script: \"%s\" is not fail=N, short=N, eof=N (N+ for all "
+                           "from there on), late=TIME or reorder=SEED",
+                           rule);
         script += n + (script[n] == ',');
     }
     return 0;
@@ -260,11 +266,11 @@ int io_fault_open(struct io *inner, const char *script, struct io **out, struct 
         return rc;
     }
     snprintf(f->name, sizeof f->name, "fault(%.100s; %s)", script, inner->vt->name);
-    f->vt = (struct io_vtable){ f->name, fault_submit, fault_wait, fault_close };
+    f->vt = (struct io_vtable){f->name, fault_submit, fault_wait, fault_close};
     f->inner = inner;
     f->io = *inner;
     f->io.vt = &f->vt;
-    f->io.stats = (struct io_stats){ 0 };
+    f->io.stats = (struct io_stats){0};
     *out = &f->io;
     return 0;
 }

@@ -16,7 +16,7 @@ struct probe {
     uint64_t *n_places; /* [n files]: aligned places where a read may start */
     uint64_t n_all;     /* their sum */
     uint64_t random;
-    size_t stride;      /* of buffers */
+    size_t stride; /* of buffers */
     char *buf;
 };
 
@@ -32,8 +32,8 @@ static int probe_sizes(struct probe *b, struct sluice_error *err)
         b->n_all += b->n_places[i];
     }
     if (!b->n_all)
-        return err_set(err, SLUICE_EINVAL, "%s: smaller than a probe read of %zu bytes", b->p->files->paths[0],
-                       b->p->read_bytes);
+        return err_set(err, SLUICE_EINVAL, "%s: smaller than a probe read of %zu bytes",
+                       b->p->files->paths[0], b->p->read_bytes);
     return 0;
 }
 
@@ -83,7 +83,7 @@ static int probe_loop(struct probe *b, int depth, struct io_probe_result *out)
                 in_flight += probe_submit(b, c[i].user);
         }
     }
-    *out = (struct io_probe_result){ .n_reads = n, .seconds = (double)(last - start) * 1e-9 };
+    *out = (struct io_probe_result){.n_reads = n, .seconds = (double)(last - start) * 1e-9};
     if (last > start)
         out->bytes_s = (double)n * (double)b->p->read_bytes / out->seconds;
     return error;
@@ -92,21 +92,23 @@ static int probe_loop(struct probe *b, int depth, struct io_probe_result *out)
 int io_probe_run(struct io *io, const struct io_probe_params *p, struct io_probe_result *out,
                  struct sluice_error *err)
 {
-    *out = (struct io_probe_result){ 0 };
+    *out = (struct io_probe_result){0};
     int depth = p->depth < io->capacity ? p->depth : io->capacity;
     size_t total;
-    struct probe b = { .io = io, .p = p, .random = p->seed * 0x9E3779B97F4A7C15u + 88172645463325252u };
+    struct probe b = {.io = io, .p = p, .random = p->seed * 0x9E3779B97F4A7C15u + 88172645463325252u};
     if (depth < 1 || !p->read_bytes)
         return err_set(err, SLUICE_EINVAL, "a probe needs a size and a depth");
     b.random += !b.random;
     b.stride = mem_round_up(io_window_max(&io->align, p->read_bytes), 4096);
     if (!mem_mul(b.stride, (size_t)depth, &total))
-        return err_set(err, SLUICE_EINVAL, "a probe of %d reads of %zu bytes is too large", depth, p->read_bytes);
+        return err_set(err, SLUICE_EINVAL, "a probe of %d reads of %zu bytes is too large", depth,
+                       p->read_bytes);
     b.n_places = mem_calloc(p->files->n, sizeof *b.n_places);
     b.buf = mem_map(total, false);
     int rc = 0;
     if (!b.n_places || !b.buf)
-        rc = err_set(err, SLUICE_ENOMEM, "no memory for a probe of %d reads of %zu bytes", depth, p->read_bytes);
+        rc = err_set(err, SLUICE_ENOMEM, "no memory for a probe of %d reads of %zu bytes", depth,
+                     p->read_bytes);
     if (!rc)
         rc = probe_sizes(&b, err);
     if (!rc) {

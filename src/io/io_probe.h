@@ -14,8 +14,8 @@ struct io_probe_params {
 };
 
 struct io_probe_result {
-    double bytes_s;   /* wanted bytes a second, windows not counted */
-    double seconds;   /* measured over */
+    double bytes_s; /* wanted bytes a second, windows not counted */
+    double seconds; /* measured over */
     uint64_t n_reads;
 };
 

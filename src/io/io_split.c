@@ -13,7 +13,7 @@ enum { TRIES_MAX = 1000 };
 
 static bool fifo_init(struct io_fifo *f, uint32_t cap, bool full)
 {
-    *f = (struct io_fifo){ .at = mem_calloc(cap, sizeof *f->at), .cap = cap };
+    *f = (struct io_fifo){.at = mem_calloc(cap, sizeof *f->at), .cap = cap};
     if (f->at && full)
         for (; f->n < cap; f->n++)
             f->at[f->n] = f->n;
@@ -68,7 +68,7 @@ void io_split_free(struct io_split *s)
     free(s->done.at);
     free(s->free_segs.at);
     free(s->retry.at);
-    *s = (struct io_split){ 0 };
+    *s = (struct io_split){0};
 }
 
 uint32_t io_split_in_flight(const struct io_split *s) { return s->n_jobs - s->free_jobs.n; }
@@ -89,7 +89,7 @@ bool io_split_push(struct io_split *s, const struct io_read *r)
     if (!s->free_jobs.n)
         return false;
     uint32_t i = fifo_take(&s->free_jobs);
-    s->jobs[i] = (struct io_job){ .read = *r, .seg_len = seg_len(s, r->len), .queued = true };
+    s->jobs[i] = (struct io_job){.read = *r, .seg_len = seg_len(s, r->len), .queued = true};
     fifo_put(&s->pending, i);
     return true;
 }
@@ -121,7 +121,7 @@ struct io_seg *io_split_next(struct io_split *s)
             return NULL;
         struct io_seg *seg = &s->segs[fifo_take(&s->free_segs)];
         size_t left = j->read.len - j->next;
-        *seg = (struct io_seg){ .job = i, .start = j->next, .len = left < j->seg_len ? left : j->seg_len };
+        *seg = (struct io_seg){.job = i, .start = j->next, .len = left < j->seg_len ? left : j->seg_len};
         seg->pos = seg->start;
         j->next += seg->len;
         j->n_open++;
@@ -194,7 +194,7 @@ int io_split_pop(struct io_split *s, struct io_completion *out, int cap, struct 
     while (n < cap && s->done.n) {
         uint32_t i = fifo_take(&s->done);
         const struct io_job *j = &s->jobs[i];
-        out[n++] = (struct io_completion){ j->read.user, j->error };
+        out[n++] = (struct io_completion){j->read.user, j->error};
         stats->reads++;
         stats->bytes += j->bytes;
         stats->resumed += j->resumed;

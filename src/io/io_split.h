@@ -38,13 +38,15 @@ struct io_seg {
 };
 
 /* Index queue of fixed room. */
-struct io_fifo { uint32_t *at, head, n, cap; };
+struct io_fifo {
+    uint32_t *at, head, n, cap;
+};
 
 struct io_split {
     struct io_job *jobs;
     struct io_seg *segs;
     uint32_t n_jobs, n_segs;
-    size_t seg_bytes, unit;  /* target length; alignment of resumption */
+    size_t seg_bytes, unit; /* target length; alignment of resumption */
     struct io_fifo free_jobs, pending, done, free_segs, retry;
 };
 

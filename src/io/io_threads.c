@@ -127,8 +127,8 @@ static void threads_close(struct io *io)
     io_fds_close(&fds);
 }
 
-static const struct io_vtable direct_vtable = { "threads", threads_submit, threads_wait, threads_close };
-static const struct io_vtable buffered_vtable = { "buffered", threads_submit, threads_wait, threads_close };
+static const struct io_vtable direct_vtable = {"threads", threads_submit, threads_wait, threads_close};
+static const struct io_vtable buffered_vtable = {"buffered", threads_submit, threads_wait, threads_close};
 
 /* Signals are the application's: workers take none. */
 static int start_workers(struct threads *t, int n)
@@ -159,8 +159,11 @@ int io_threads_open(struct io_fds *fds, int depth, struct io **out, struct sluic
     pthread_cond_init(&t->work, NULL);
     pthread_cond_init(&t->ready, NULL);
     t->fds = *fds;
-    t->io = (struct io){ fds->direct || fds->drop ? &direct_vtable : &buffered_vtable, fds->align, fds->direct,
-                         (int)n_jobs, { 0 } };
+    t->io = (struct io){fds->direct || fds->drop ? &direct_vtable : &buffered_vtable,
+                        fds->align,
+                        fds->direct,
+                        (int)n_jobs,
+                        {0}};
     int rc = start_workers(t, WORKERS_MAX);
     if (rc) {
         threads_free(t);

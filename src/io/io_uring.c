@@ -35,16 +35,13 @@ struct uring {
     struct io_fds fds;
     struct io_uring ring;
     struct io_split split;
-    uint32_t *queued;        /* segments in the SQ, oldest first; a ring of n_segs */
+    uint32_t *queued; /* segments in the SQ, oldest first; a ring of n_segs */
     uint32_t queued_head, n_queued;
     bool fixed_files;
-    int broken;              /* errno with which the ring refused to go on */
+    int broken; /* errno with which the ring refused to go on */
 };
 
-static void nap(void)
-{
-    nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
-}
+static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL); }
 
 /* Fails the segments that the kernel has not taken; they cannot be recalled from
  * the SQ, so nothing is ever submitted again. */
@@ -110,7 +107,8 @@ static void reap(struct uring *u)
 {
     struct io_uring_cqe *cqe;
     unsigned head, n = 0;
-    io_uring_for_each_cqe(&u->ring, head, cqe) {
+    io_uring_for_each_cqe(&u->ring, head, cqe)
+    {
         struct io_seg *seg = &u->split.segs[cqe->user_data];
         struct io_read r = io_split_call(&u->split, seg);
         if (cqe->res > 0)
@@ -173,7 +171,7 @@ static void uring_close(struct io *io)
     free(u);
 }
 
-static const struct io_vtable uring_vtable = { "io_uring", uring_submit, uring_wait, uring_close };
+static const struct io_vtable uring_vtable = {"io_uring", uring_submit, uring_wait, uring_close};
 
 int io_uring_open(struct io_fds *fds, int depth, struct io **out, struct sluice_error *err)
 {
@@ -199,7 +197,7 @@ int io_uring_open(struct io_fds *fds, int depth, struct io **out, struct sluice_
     }
     u->fixed_files = fds->n && !io_uring_register_files(&u->ring, fds->fd, fds->n);
     u->fds = *fds;
-    u->io = (struct io){ &uring_vtable, fds->align, fds->direct, (int)n_jobs, { 0 } };
+    u->io = (struct io){&uring_vtable, fds->align, fds->direct, (int)n_jobs, {0}};
     *out = &u->io;
     return 0;
 }

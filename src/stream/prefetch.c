@@ -46,7 +46,7 @@ void prefetch_add(struct prefetch *p, uint32_t il, const uint32_t *units, uint32
         return;
     drop_layer(p, il);
     for (uint32_t i = 0; i < n; i++) {
-        struct prefetch_item x = { il, i, units[i] };
+        struct prefetch_item x = {il, i, units[i]};
         if (p->n < PREFETCH_MAX) {
             p->items[p->n++] = x;
             continue;

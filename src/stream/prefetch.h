@@ -11,7 +11,9 @@
 enum { PREFETCH_MAX = 256 };
 
 struct prefetch {
-    struct prefetch_item { uint32_t il, rank, unit; } items[PREFETCH_MAX];
+    struct prefetch_item {
+        uint32_t il, rank, unit;
+    } items[PREFETCH_MAX];
     uint32_t n, n_layer, il; /* il: the layer that the forward pass has reached */
 };
 

@@ -85,8 +85,8 @@ int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_clas
     for (uint32_t k = 0; k < n_classes; k++)
         n_all += n_slots[k];
     if (n_all >= UNIT_CACHE_NONE || n_classes > UINT16_MAX)
-        return err_set(err, SLUICE_EINVAL, "%llu slots in %u size classes are too many", (unsigned long long)n_all,
-                       n_classes);
+        return err_set(err, SLUICE_EINVAL, "%llu slots in %u size classes are too many",
+                       (unsigned long long)n_all, n_classes);
     struct unit_cache *c = mem_calloc(1, sizeof *c);
     if (c) {
         c->slot_of = mem_calloc(n_units ? n_units : 1, sizeof *c->slot_of);
@@ -103,8 +103,9 @@ int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_clas
     memset(c->slot_of, 0xFF, n_units * sizeof *c->slot_of); /* NONE */
     uint32_t first = 0;
     for (uint32_t k = 0; k < n_classes; k++) {
-        c->classes[k] = (struct size_class){ first, n_slots[k], UNIT_CACHE_NONE, UNIT_CACHE_NONE, UNIT_CACHE_NONE };
-        for (uint32_t i = first + n_slots[k]; i-- > first; ) {
+        c->classes[k] =
+            (struct size_class){first, n_slots[k], UNIT_CACHE_NONE, UNIT_CACHE_NONE, UNIT_CACHE_NONE};
+        for (uint32_t i = first + n_slots[k]; i-- > first;) {
             c->slots[i].size_class = (uint16_t)k;
             put_empty(c, i);
         }
@@ -136,7 +137,10 @@ uint32_t unit_cache_unit(const struct unit_cache *c, uint32_t slot)
     return c->slots[slot].unit;
 }
 
-bool unit_cache_ready(const struct unit_cache *c, uint32_t slot) { return c->slots[slot].state == SLOT_READY; }
+bool unit_cache_ready(const struct unit_cache *c, uint32_t slot)
+{
+    return c->slots[slot].state == SLOT_READY;
+}
 uint32_t unit_cache_class(const struct unit_cache *c, uint32_t slot) { return c->slots[slot].size_class; }
 uint32_t unit_cache_first(const struct unit_cache *c, uint32_t k) { return c->classes[k].first; }
 uint64_t unit_cache_evictions(const struct unit_cache *c) { return c->evictions; }

@@ -42,8 +42,9 @@ void unit_cache_loaded(struct unit_cache *c, uint32_t slot);
 /* They have not and will not: the slot is EMPTY, its one pin gone. */
 void unit_cache_discard(struct unit_cache *c, uint32_t slot);
 
-void unit_cache_pin(struct unit_cache *c, uint32_t slot);   /* READY slots */
-void unit_cache_unpin(struct unit_cache *c, uint32_t slot); /* the last unpin makes it the most recently used */
+void unit_cache_pin(struct unit_cache *c, uint32_t slot); /* READY slots */
+void unit_cache_unpin(struct unit_cache *c,
+                      uint32_t slot); /* the last unpin makes it the most recently used */
 void unit_cache_touch(struct unit_cache *c, uint32_t slot); /* likewise, if READY and not pinned */
 
 uint64_t unit_cache_evictions(const struct unit_cache *c);

@@ -171,7 +171,7 @@ static int rows_reserve(struct weight_store *ws, size_t n_bytes, struct sluice_e
         r->bounce_bytes = want;
     }
     r->n_free = 0;
-    for (uint32_t i = n; i-- > 0; )
+    for (uint32_t i = n; i-- > 0;)
         r->free_at[r->n_free++] = i;
     return 0;
 }
@@ -196,17 +196,20 @@ int weight_store_read_rows(struct weight_store *ws, uint32_t file, const uint64_
             r->skip[place] = w.skip;
             r->n_open++;
             ws->n_demand++;
-            weight_store_put(ws, &(struct io_read){ .file = file, .offset = w.offset, .len = w.len,
-                                                    .need = w.skip + n_bytes,
-                                                    .dst = r->bounce + place * r->stride,
-                                                    .user = store_user(STORE_ROW, 0, place) });
+            weight_store_put(ws, &(struct io_read){.file = file,
+                                                   .offset = w.offset,
+                                                   .len = w.len,
+                                                   .need = w.skip + n_bytes,
+                                                   .dst = r->bounce + place * r->stride,
+                                                   .user = store_user(STORE_ROW, 0, place)});
         }
         weight_store_reap(ws, true);
     }
     if (r->error) {
         char buf[16];
-        return err_set(err, SLUICE_EIO, "%s: row of %zu bytes at offset %llu: %s", weight_store_file(ws, file, buf),
-                       n_bytes, (unsigned long long)offsets[r->error_row], weight_store_reason(r->error));
+        return err_set(err, SLUICE_EIO, "%s: row of %zu bytes at offset %llu: %s",
+                       weight_store_file(ws, file, buf), n_bytes, (unsigned long long)offsets[r->error_row],
+                       weight_store_reason(r->error));
     }
     return 0;
 }
@@ -222,10 +225,12 @@ uint64_t weight_store_fixed_bytes(const struct units *u, uint32_t n_slots_all)
            (uint64_t)n_slots_all * sizeof(struct store_slot) + (uint64_t)u->n_units * sizeof(uint32_t) +
            (uint64_t)n_expert * (sizeof(struct store_entry) + 2 * sizeof(uint32_t)) +
            (uint64_t)u->n_experts_src * sizeof(struct store_source) +
-           (uint64_t)u->n_slabs * (sizeof(uint64_t) + sizeof(uint32_t)) + (uint64_t)u->n_uses * sizeof(uint32_t);
+           (uint64_t)u->n_slabs * (sizeof(uint64_t) + sizeof(uint32_t)) +
+           (uint64_t)u->n_uses * sizeof(uint32_t);
 }
 
-int weight_store_create(const struct weight_store_params *p, struct weight_store **out, struct sluice_error *err)
+int weight_store_create(const struct weight_store_params *p, struct weight_store **out,
+                        struct sluice_error *err)
 {
     *out = NULL;
     struct weight_store *ws = mem_calloc(1, sizeof *ws);
@@ -275,7 +280,7 @@ void weight_store_get_stats(const struct weight_store *ws, struct weight_store_s
 
 void weight_store_reset_stats(struct weight_store *ws)
 {
-    ws->stats = (struct weight_store_stats){ 0 };
+    ws->stats = (struct weight_store_stats){0};
     ws->io_base = ws->io->stats;
     ws->evictions_base = unit_cache_evictions(ws->cache);
 }

@@ -23,11 +23,11 @@ struct weight_store;
 
 struct weight_store_params {
     const struct model *model;
-    struct io *io;              /* borrowed */
-    struct ops *ops;            /* borrowed; slots and slabs are io buffers of it */
-    const uint32_t *n_slots;    /* [n_classes] expert slots of each size class */
-    const uint8_t *pinned;      /* [n_slabs] 1: resident */
-    uint64_t ring_bytes;        /* for slabs that are not pinned; 0 if all are */
+    struct io *io;           /* borrowed */
+    struct ops *ops;         /* borrowed; slots and slabs are io buffers of it */
+    const uint32_t *n_slots; /* [n_classes] expert slots of each size class */
+    const uint8_t *pinned;   /* [n_slabs] 1: resident */
+    uint64_t ring_bytes;     /* for slabs that are not pinned; 0 if all are */
     bool no_hint;
 };
 
@@ -46,8 +46,9 @@ void weight_store_free(struct weight_store *ws); /* waits for reads in flight */
 
 /* Reads all pinned slabs, deep queue.  Pinned slabs that touch in the file touch in memory too, so that a wholly
  * pinned matrix lies there in one piece. */
-int weight_store_load_pinned(struct weight_store *ws, void (*progress)(void *user, uint64_t done, uint64_t total),
-                             void *user, struct sluice_error *err) SLUICE_MUST_CHECK;
+int weight_store_load_pinned(struct weight_store *ws,
+                             void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
+                             struct sluice_error *err) SLUICE_MUST_CHECK;
 
 /* ---- dense slabs: in the order of units->uses, each pass ---------------------- */
 
@@ -65,16 +66,17 @@ bool weight_store_slab_pinned(const struct weight_store *ws, uint32_t slab);
 
 /* Reads rows (n_bytes each, at offsets in `file`) into dst, one after another; blocks. */
 int weight_store_read_rows(struct weight_store *ws, uint32_t file, const uint64_t *offsets, uint32_t n,
-                           size_t n_bytes, void *dst, size_t dst_stride, struct sluice_error *err) SLUICE_MUST_CHECK;
+                           size_t n_bytes, void *dst, size_t dst_stride,
+                           struct sluice_error *err) SLUICE_MUST_CHECK;
 
 /* ---- experts --------------------------------------------------------------------- */
 
 #define WEIGHT_TICKET_MAX MODEL_MAX_EXPERTS
 
 struct weight_view {
-    int32_t id;                              /* expert */
-    struct ops_ref part[UNITS_MAX_PARTS];    /* first byte of each part */
-    uint32_t slot;                           /* for release */
+    int32_t id;                           /* expert */
+    struct ops_ref part[UNITS_MAX_PARTS]; /* first byte of each part */
+    uint32_t slot;                        /* for release */
 };
 
 struct weight_ticket; /* lives in the store; one at a time per store, reused */

@@ -56,7 +56,7 @@ static void sort_order(struct weight_store *ws)
 {
     uint32_t *x = ws->dense.order, n = ws->dense.n_order;
     const struct unit_slab *s = ws->u->slabs;
-    for (uint32_t i = n / 2, end = n; end > 1; ) {
+    for (uint32_t i = n / 2, end = n; end > 1;) {
         uint32_t top;
         if (i) {
             top = x[--i];
@@ -78,8 +78,8 @@ static void sort_order(struct weight_store *ws)
 
 /* Calls fn for each run of pinned slabs whose windows touch in the file (the gap that GGUF's alignment leaves
  * between tensors is read along); stops where it returns non-zero. */
-static int each_run(struct weight_store *ws, int (*fn)(struct weight_store *, uint32_t first, uint32_t n, void *arg),
-                    void *arg)
+static int each_run(struct weight_store *ws,
+                    int (*fn)(struct weight_store *, uint32_t first, uint32_t n, void *arg), void *arg)
 {
     const struct store_dense *d = &ws->dense;
     const uint64_t unit = ws->io->align.offset;
@@ -131,7 +131,11 @@ void weight_store_pinned_done(struct weight_store *ws, uint32_t index, int error
     }
 }
 
-struct load { void (*progress)(void *user, uint64_t done, uint64_t total); void *user; uint64_t total; };
+struct load {
+    void (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user;
+    uint64_t total;
+};
 
 static int load_run(struct weight_store *ws, uint32_t first, uint32_t n, void *arg)
 {
@@ -142,7 +146,7 @@ static int load_run(struct weight_store *ws, uint32_t first, uint32_t n, void *a
     uint64_t end = b->offset + b->n_bytes; /* what must arrive; the file may end before the window does */
     uint8_t *host = d->pinned_host + d->at[d->order[first]] - w.skip;
     d->load_file = a->file;
-    for (size_t pos = 0; pos < w.len && !d->load_error; ) {
+    for (size_t pos = 0; pos < w.len && !d->load_error;) {
         if (!d->n_load_free || !weight_store_room(ws, 1)) {
             weight_store_reap(ws, true);
             if (load->progress)
@@ -154,19 +158,24 @@ static int load_run(struct weight_store *ws, uint32_t first, uint32_t n, void *a
         d->load_offset[i] = w.offset + pos;
         d->load_len[i] = len;
         ws->n_demand++;
-        weight_store_put(ws, &(struct io_read){ .file = a->file, .offset = w.offset + pos, .len = len,
-                                                .need = len < end - w.offset - pos ? len : end - w.offset - pos,
-                                                .dst = host + pos, .user = store_user(STORE_PINNED, 0, i) });
+        weight_store_put(ws,
+                         &(struct io_read){.file = a->file,
+                                           .offset = w.offset + pos,
+                                           .len = len,
+                                           .need = len < end - w.offset - pos ? len : end - w.offset - pos,
+                                           .dst = host + pos,
+                                           .user = store_user(STORE_PINNED, 0, i)});
         pos += len;
     }
     return d->load_error;
 }
 
-int weight_store_load_pinned(struct weight_store *ws, void (*progress)(void *user, uint64_t done, uint64_t total),
-                             void *user, struct sluice_error *err)
+int weight_store_load_pinned(struct weight_store *ws,
+                             void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
+                             struct sluice_error *err)
 {
     struct store_dense *d = &ws->dense;
-    struct load load = { progress, user, d->pinned_bytes };
+    struct load load = {progress, user, d->pinned_bytes};
     d->load_done = 0;
     d->load_error = 0;
     d->n_load_free = 0;
@@ -229,9 +238,12 @@ int weight_store_dense_create(struct weight_store *ws, const struct weight_store
     d->ring_bytes = mem_round_down(p->ring_bytes, weight_store_unit(&ws->io->align));
     uint64_t least = weight_store_ring_min(ws->u, p->pinned, &ws->io->align);
     if (d->ring_bytes < least)
-        return err_set(err, SLUICE_EBUDGET, "the window for streamed dense weights needs %llu bytes and has %llu: "
-                       "raise --ram", (unsigned long long)least, (unsigned long long)d->ring_bytes);
-    return weight_store_alloc(ws, d->ring_bytes, "streamed dense weights", &d->ring, &d->ring_off, &d->ring_host, err);
+        return err_set(err, SLUICE_EBUDGET,
+                       "the window for streamed dense weights needs %llu bytes and has %llu: "
+                       "raise --ram",
+                       (unsigned long long)least, (unsigned long long)d->ring_bytes);
+    return weight_store_alloc(ws, d->ring_bytes, "streamed dense weights", &d->ring, &d->ring_off,
+                              &d->ring_host, err);
 }
 
 void weight_store_dense_free(struct weight_store *ws)
@@ -280,16 +292,18 @@ void weight_store_ring_start(struct weight_store *ws)
         uint64_t off;
         if (!ring_alloc(d, len, &off))
             return;
-        *e = (struct store_ring_entry){ .slab = slab, .off = off, .len = len, .skip = w.skip };
+        *e = (struct store_ring_entry){.slab = slab, .off = off, .len = len, .skip = w.skip};
         d->n++;
         d->filled++;
         d->n_reading++;
         ws->n_demand++;
         ws->stats.bytes_dense += w.len;
-        weight_store_put(ws, &(struct io_read){ .file = ws->u->slabs[slab].file, .offset = w.offset, .len = w.len,
-                                                .need = w.skip + ws->u->slabs[slab].n_bytes,
-                                                .dst = d->ring_host + off,
-                                                .user = store_user(STORE_SLAB, 0, index) });
+        weight_store_put(ws, &(struct io_read){.file = ws->u->slabs[slab].file,
+                                               .offset = w.offset,
+                                               .len = w.len,
+                                               .need = w.skip + ws->u->slabs[slab].n_bytes,
+                                               .dst = d->ring_host + off,
+                                               .user = store_user(STORE_SLAB, 0, index)});
     }
 }
 

@@ -26,14 +26,14 @@ enum { GAP_MAX = 4096 };
 
 static void layout(const struct unit_experts *e, const struct io_align *a, struct store_source *s)
 {
-    *s = (struct store_source){ 0 };
+    *s = (struct store_source){0};
     for (uint32_t p = 0; p < e->n_parts; p++) {
         const struct unit_part *x = &e->parts[p];
         struct store_run *r = s->n_runs ? &s->run[s->n_runs - 1] : NULL;
         uint64_t end = r ? r->offset + r->n_bytes : 0;
-        if (!r || x->file != r->file || x->stride != r->stride || x->offset < end || x->offset - end > GAP_MAX ||
-            x->offset + x->n_bytes - r->offset > r->stride) {
-            s->run[s->n_runs] = (struct store_run){ x->file, x->offset, x->stride, x->n_bytes, 0 };
+        if (!r || x->file != r->file || x->stride != r->stride || x->offset < end ||
+            x->offset - end > GAP_MAX || x->offset + x->n_bytes - r->offset > r->stride) {
+            s->run[s->n_runs] = (struct store_run){x->file, x->offset, x->stride, x->n_bytes, 0};
             r = &s->run[s->n_runs++];
         } else {
             r->n_bytes = x->offset + x->n_bytes - r->offset;
@@ -93,8 +93,9 @@ static int create_tables(struct weight_store *ws, const uint32_t *n_slots, struc
     ws->ticket.ready = mem_calloc(n_expert, sizeof *ws->ticket.ready);
     ws->ticket.entries = mem_calloc(n_expert, sizeof *ws->ticket.entries);
     ws->hint_units = mem_calloc(n_expert, sizeof *ws->hint_units);
-    if (!ws->sources || !ws->slots || !ws->class_buf || !ws->class_host || !ws->class_off || !ws->slot_bytes ||
-        !ws->class_slots || !ws->asked || !ws->ticket.ready || !ws->ticket.entries || !ws->hint_units)
+    if (!ws->sources || !ws->slots || !ws->class_buf || !ws->class_host || !ws->class_off ||
+        !ws->slot_bytes || !ws->class_slots || !ws->asked || !ws->ticket.ready || !ws->ticket.entries ||
+        !ws->hint_units)
         return err_set(err, SLUICE_ENOMEM, "no memory for the tables of %u expert slots", ws->n_slots);
     for (uint32_t i = 0; i < u->n_experts_src; i++)
         layout(&u->experts[i], &ws->io->align, &ws->sources[i]);
@@ -110,7 +111,8 @@ int weight_store_expert_create(struct weight_store *ws, const struct weight_stor
     for (uint32_t k = 0; !rc && k < ws->u->n_classes; k++) {
         uint64_t n_bytes;
         if (!p->n_slots[k])
-            return err_set(err, SLUICE_EBUDGET, "no cache slot for experts of %llu bytes: raise --ram or --expert-cache",
+            return err_set(err, SLUICE_EBUDGET,
+                           "no cache slot for experts of %llu bytes: raise --ram or --expert-cache",
                            (unsigned long long)ws->u->class_bytes[k]);
         ws->class_slots[k] = p->n_slots[k];
         ws->slot_bytes[k] = weight_store_slot_bytes(ws->u, k, &ws->io->align);
@@ -171,13 +173,16 @@ static void start_read(struct weight_store *ws, uint32_t unit, uint32_t slot, bo
     uint32_t e = unit - ws->u->experts[src].first_unit;
     uint64_t off;
     uint8_t *host = slot_host(ws, slot, &off);
-    ws->slots[slot] = (struct store_slot){ .entry = UNIT_CACHE_NONE, .n_open = (uint8_t)s->n_runs, .hint = hint };
+    ws->slots[slot] =
+        (struct store_slot){.entry = UNIT_CACHE_NONE, .n_open = (uint8_t)s->n_runs, .hint = hint};
     for (uint32_t i = 0; i < s->n_runs; i++) {
         struct io_window w = run_window(ws, &s->run[i], e);
-        weight_store_put(ws, &(struct io_read){ .file = s->run[i].file, .offset = w.offset, .len = w.len,
-                                                .need = w.skip + s->run[i].n_bytes,
-                                                .dst = host + s->run[i].slot_off,
-                                                .user = store_user(STORE_EXPERT, i, slot) });
+        weight_store_put(ws, &(struct io_read){.file = s->run[i].file,
+                                               .offset = w.offset,
+                                               .len = w.len,
+                                               .need = w.skip + s->run[i].n_bytes,
+                                               .dst = host + s->run[i].slot_off,
+                                               .user = store_user(STORE_EXPERT, i, slot)});
         if (hint)
             ws->stats.bytes_hint += w.len;
     }
@@ -268,7 +273,7 @@ static bool attach(struct weight_store *ws, struct weight_ticket *t, uint32_t i,
 /* For an ordered ticket: gives up the last READY entry behind `after`; false if there is none. */
 static bool give_way(struct weight_store *ws, struct weight_ticket *t, uint32_t after)
 {
-    for (uint32_t i = t->n; --i > after; ) {
+    for (uint32_t i = t->n; --i > after;) {
         struct store_entry *e = &t->entries[i];
         if (e->state != ENTRY_READY)
             continue;
@@ -353,7 +358,8 @@ int weight_store_request(struct weight_store *ws, uint32_t il, const int32_t *id
         if (*asked == ws->ticket_no)
             return err_set(err, SLUICE_EINVAL, "expert %d of layer %u is asked for twice", ids[i], il);
         *asked = ws->ticket_no;
-        t->entries[i] = (struct store_entry){ ids[i], x->first_unit + (uint32_t)ids[i], UNIT_CACHE_NONE, ENTRY_WANTED, false };
+        t->entries[i] = (struct store_entry){ids[i], x->first_unit + (uint32_t)ids[i], UNIT_CACHE_NONE,
+                                             ENTRY_WANTED, false};
     }
     t->live = true;
     t->failed = false;
@@ -382,7 +388,7 @@ static void hand_over(struct weight_store *ws, struct weight_ticket *t, uint32_t
     const struct unit_experts *x = &ws->u->experts[t->src];
     uint64_t off;
     slot_host(ws, e->slot, &off);
-    *v = (struct weight_view){ .id = e->id, .slot = e->slot };
+    *v = (struct weight_view){.id = e->id, .slot = e->slot};
     for (uint32_t p = 0; p < x->n_parts; p++) {
         const struct store_run *r = &s->run[s->part_run[p]];
         v->part[p] = ops_at(ws->class_buf[x->size_class],
@@ -430,7 +436,8 @@ int weight_store_next(struct weight_store *ws, struct weight_ticket *t, bool blo
             return 0;
         if (!ws->n_flight && !ws->n_batch) {
             end_ticket(ws, t);
-            return err_set(err, SLUICE_EINVAL, "layer %u: every slot for its experts is held by a view", t->il);
+            return err_set(err, SLUICE_EINVAL, "layer %u: every slot for its experts is held by a view",
+                           t->il);
         }
     }
     return 0;

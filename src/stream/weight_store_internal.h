@@ -16,13 +16,13 @@
 #include "stream/weight_store.h"
 
 enum {
-    STORE_BATCH = 64,      /* reads gathered for one submission */
-    STORE_HINT_UNITS = 2,  /* hinted units at the drive */
-    STORE_GIVE_UNITS = 4,  /* with so many ahead of its caller, an ordered ticket's hits keep their slots */
-    STORE_RING_READS = 4,  /* slabs at the drive */
-    STORE_RING_MAX = 256,  /* slabs in the ring */
-    STORE_ROWS = 64,       /* rows in flight */
-    STORE_PIECES = 16,     /* pieces of pinned slabs in flight */
+    STORE_BATCH = 64,     /* reads gathered for one submission */
+    STORE_HINT_UNITS = 2, /* hinted units at the drive */
+    STORE_GIVE_UNITS = 4, /* with so many ahead of its caller, an ordered ticket's hits keep their slots */
+    STORE_RING_READS = 4, /* slabs at the drive */
+    STORE_RING_MAX = 256, /* slabs in the ring */
+    STORE_ROWS = 64,      /* rows in flight */
+    STORE_PIECES = 16,    /* pieces of pinned slabs in flight */
     STORE_PIECE_BYTES = 4 << 20,
 };
 
@@ -37,7 +37,12 @@ static inline uint64_t store_user(enum store_kind kind, uint32_t detail, uint32_
  *
  *      slot  |..[ gate ]....|...[ up ]...|.[ down ]...|      each run in a window of its own
  *            ^ run 0        ^ run 1      ^ run 2 (slot_off) */
-struct store_run { uint32_t file; uint64_t offset, stride; size_t n_bytes; uint64_t slot_off; };
+struct store_run {
+    uint32_t file;
+    uint64_t offset, stride;
+    size_t n_bytes;
+    uint64_t slot_off;
+};
 struct store_source {
     struct store_run run[UNITS_MAX_PARTS];
     uint32_t n_runs;
@@ -47,49 +52,60 @@ struct store_source {
 };
 
 struct store_slot { /* what unit_cache does not know */
-    uint32_t entry;  /* of the live ticket, or UNIT_CACHE_NONE */
-    uint8_t n_open;  /* runs not yet complete */
+    uint32_t entry; /* of the live ticket, or UNIT_CACHE_NONE */
+    uint8_t n_open; /* runs not yet complete */
     uint8_t error_run;
-    bool hint;       /* read on advice, not asked for since */
-    int error;       /* of a run, or 0 */
+    bool hint; /* read on advice, not asked for since */
+    int error; /* of a run, or 0 */
 };
 
 enum store_entry_state { ENTRY_WANTED, ENTRY_LOADING, ENTRY_READY, ENTRY_HANDED };
-struct store_entry { int32_t id; uint32_t unit, slot; enum store_entry_state state; bool hit; };
+struct store_entry {
+    int32_t id;
+    uint32_t unit, slot;
+    enum store_entry_state state;
+    bool hit;
+};
 
 struct weight_ticket {
     bool live, ordered, failed;
     uint32_t il, src;
-    uint32_t n, n_left;              /* experts; not handed over yet */
-    uint32_t next_want;              /* entries before it are not WANTED */
-    uint32_t next_hand;              /* ordered: the next to hand over */
-    uint32_t n_ready, ready_head;    /* unordered: queue of READY entries */
-    uint32_t *ready;                 /* [largest n_expert] */
-    struct store_entry *entries;     /* [largest n_expert] */
-    struct sluice_error err;         /* of the read that failed */
+    uint32_t n, n_left;           /* experts; not handed over yet */
+    uint32_t next_want;           /* entries before it are not WANTED */
+    uint32_t next_hand;           /* ordered: the next to hand over */
+    uint32_t n_ready, ready_head; /* unordered: queue of READY entries */
+    uint32_t *ready;              /* [largest n_expert] */
+    struct store_entry *entries;  /* [largest n_expert] */
+    struct sluice_error err;      /* of the read that failed */
 };
 
 /* A slab in the ring, from its read to its release. */
-struct store_ring_entry { uint32_t slab; uint64_t off; size_t len, skip; bool ready; int error; };
+struct store_ring_entry {
+    uint32_t slab;
+    uint64_t off;
+    size_t len, skip;
+    bool ready;
+    int error;
+};
 
 struct store_dense {
     struct ops_buf *pinned, *ring;
     uint8_t *pinned_host, *ring_host;
-    uint64_t pinned_off, ring_off;   /* alignment of the buffers */
+    uint64_t pinned_off, ring_off; /* alignment of the buffers */
     uint64_t pinned_bytes, ring_bytes;
-    uint64_t *at;                    /* [n_slabs] in pinned, UINT64_MAX if it streams */
-    uint32_t *order;                 /* [n_slabs] by file and offset; n_order of them pinned */
+    uint64_t *at;    /* [n_slabs] in pinned, UINT64_MAX if it streams */
+    uint32_t *order; /* [n_slabs] by file and offset; n_order of them pinned */
     uint32_t n_order;
-    uint32_t *stream;                /* uses whose slab streams, in order: slab ids */
+    uint32_t *stream; /* uses whose slab streams, in order: slab ids */
     uint32_t n_stream, n_stream_body;
-    uint32_t n_pass, taken, filled;  /* of the pass: slabs, handed over, begun (into the next pass too) */
+    uint32_t n_pass, taken, filled; /* of the pass: slabs, handed over, begun (into the next pass too) */
     bool held;
     struct store_ring_entry entry[STORE_RING_MAX]; /* queue */
     uint32_t head, n;
-    uint32_t n_reading;              /* slabs at the drive */
+    uint32_t n_reading; /* slabs at the drive */
     /* load_pinned */
     int load_error;
-    uint32_t load_file;              /* of the failed read */
+    uint32_t load_file; /* of the failed read */
     uint64_t load_offset[STORE_PIECES], load_error_offset;
     size_t load_len[STORE_PIECES];
     uint32_t load_free[STORE_PIECES], n_load_free;
@@ -97,11 +113,16 @@ struct store_dense {
 };
 
 struct store_rows {
-    uint8_t *bounce; size_t bounce_bytes;
-    uint32_t row[STORE_ROWS]; size_t skip[STORE_ROWS]; uint32_t free_at[STORE_ROWS], n_free;
-    uint8_t *dst; size_t dst_stride, n_bytes, stride;
+    uint8_t *bounce;
+    size_t bounce_bytes;
+    uint32_t row[STORE_ROWS];
+    size_t skip[STORE_ROWS];
+    uint32_t free_at[STORE_ROWS], n_free;
+    uint8_t *dst;
+    size_t dst_stride, n_bytes, stride;
     uint32_t n_open;
-    int error; uint32_t error_row;
+    int error;
+    uint32_t error_row;
 };
 
 struct weight_store {
@@ -113,26 +134,26 @@ struct weight_store {
     /* reads */
     struct io_read batch[STORE_BATCH];
     uint32_t n_batch, n_flight;
-    uint32_t n_demand;               /* in batch or flight, hints not counted */
+    uint32_t n_demand; /* in batch or flight, hints not counted */
     /* experts */
     struct unit_cache *cache;
     struct prefetch prefetch;
-    struct store_source *sources;    /* [n_experts_src] */
+    struct store_source *sources; /* [n_experts_src] */
     struct store_slot *slots;
     uint32_t n_slots;
-    struct ops_buf **class_buf;      /* [n_classes] */
+    struct ops_buf **class_buf; /* [n_classes] */
     uint8_t **class_host;
     uint64_t *class_off, *slot_bytes;
     uint32_t *class_slots;
     struct weight_ticket ticket;
-    uint32_t *asked;                 /* [n_units] number of the last ticket that wanted it */
+    uint32_t *asked; /* [n_units] number of the last ticket that wanted it */
     uint32_t ticket_no;
-    uint32_t *hint_units;            /* [largest n_expert] scratch */
-    uint32_t n_hint_units;           /* at the drive */
+    uint32_t *hint_units;  /* [largest n_expert] scratch */
+    uint32_t n_hint_units; /* at the drive */
     struct store_dense dense;
     struct store_rows rows;
     struct weight_store_stats stats;
-    struct io_stats io_base;         /* io's counters at the last reset */
+    struct io_stats io_base; /* io's counters at the last reset */
     uint64_t evictions_base;
 };
 

@@ -19,12 +19,12 @@
 #include <cmocka.h>
 
 enum { N_FILES = 2, SIZE0 = 5 * 1024 * 1024 + 1234, SIZE1 = 300000, BUF = 4 << 20 };
-static const size_t file_size[N_FILES] = { SIZE0, SIZE1 };
+static const size_t file_size[N_FILES] = {SIZE0, SIZE1};
 static char path[N_FILES][64];
-static const char *paths[N_FILES] = { path[0], path[1] };
-static const struct io_files files = { paths, N_FILES };
+static const char *paths[N_FILES] = {path[0], path[1]};
+static const struct io_files files = {paths, N_FILES};
 static uint8_t *content[N_FILES]; /* what the files hold */
-static const enum sluice_io kinds[] = { SLUICE_IO_URING, SLUICE_IO_THREADS, SLUICE_IO_BUFFERED };
+static const enum sluice_io kinds[] = {SLUICE_IO_URING, SLUICE_IO_THREADS, SLUICE_IO_BUFFERED};
 enum { N_KINDS = 3 };
 
 static void write_file(const char *name, uint32_t file, size_t n)
@@ -62,7 +62,7 @@ static int teardown(void **state)
 /* NULL where this kernel has no io_uring. */
 static struct io *open_kind(enum sluice_io kind, int depth)
 {
-    struct sluice_error err = { 0 };
+    struct sluice_error err = {0};
     struct io *io;
     int rc = io_open(kind, &files, depth, &io, &err);
     if (rc == SLUICE_EUNSUPPORTED && kind == SLUICE_IO_URING) {
@@ -81,7 +81,15 @@ static struct io *open_fault(enum sluice_io kind, int depth, const char *script)
     return io;
 }
 
-struct want { uint32_t file; uint64_t offset; size_t n; uint8_t *buf; size_t skip; int error; bool done; };
+struct want {
+    uint32_t file;
+    uint64_t offset;
+    size_t n;
+    uint8_t *buf;
+    size_t skip;
+    int error;
+    bool done;
+};
 
 static struct io_read read_of(struct io *io, struct want *w, uint64_t user)
 {
@@ -89,8 +97,12 @@ static struct io_read read_of(struct io *io, struct want *w, uint64_t user)
     assert_true(win.len <= io_window_max(&io->align, w->n));
     assert_true(win.offset % io->align.offset == 0 && win.len % io->align.offset == 0);
     w->skip = win.skip;
-    return (struct io_read){ .file = w->file, .offset = win.offset, .len = win.len, .need = win.skip + w->n,
-                             .dst = w->buf, .user = user };
+    return (struct io_read){.file = w->file,
+                            .offset = win.offset,
+                            .len = win.len,
+                            .need = win.skip + w->n,
+                            .dst = w->buf,
+                            .user = user};
 }
 
 static void check_content(const struct want *w)
@@ -143,7 +155,7 @@ static struct want *random_wants(void)
         size_t n = 1 + random_below(i % 4 ? 20000 : 2500000);
         n = n < file_size[f] ? n : file_size[f];
         uint64_t offset = i % 7 ? random_below((uint32_t)(file_size[f] - n + 1)) : file_size[f] - n;
-        w[i] = (struct want){ .file = f, .offset = offset, .n = n, .buf = mem_map(BUF, false) };
+        w[i] = (struct want){.file = f, .offset = offset, .n = n, .buf = mem_map(BUF, false)};
     }
     return w;
 }
@@ -172,7 +184,7 @@ static void expect_all(struct io *io, int error, int n_errors)
 static void test_random_reads(void **state)
 {
     (void)state;
-    static const int depths[] = { 1, 3, 64 };
+    static const int depths[] = {1, 3, 64};
     for (int k = 0; k < N_KINDS; k++)
         for (int d = 0; d < 3; d++) {
             struct io *io = open_kind(kinds[k], depths[d]);
@@ -194,10 +206,10 @@ static void test_end_of_file(void **state)
             continue;
         uint8_t *buf = mem_map(BUF, false);
         struct want w[] = {
-            { .offset = SIZE0 - 1, .n = 1, .buf = buf },              /* the last byte */
-            { .offset = SIZE0 - 1, .n = 2, .buf = buf + 65536 },      /* one too many */
-            { .offset = SIZE0 + 10000000, .n = 5, .buf = buf + 131072 }, /* far behind */
-            { .offset = SIZE0 - 3000000, .n = 3000001, .buf = buf + 262144 },
+            {.offset = SIZE0 - 1, .n = 1, .buf = buf},                 /* the last byte */
+            {.offset = SIZE0 - 1, .n = 2, .buf = buf + 65536},         /* one too many */
+            {.offset = SIZE0 + 10000000, .n = 5, .buf = buf + 131072}, /* far behind */
+            {.offset = SIZE0 - 3000000, .n = 3000001, .buf = buf + 262144},
         };
         perform(io, w, 4);
         assert_int_equal(w[0].error, 0);
@@ -230,11 +242,14 @@ static void test_close_in_flight(void **state)
 static void test_faults(void **state)
 {
     (void)state;
-    static const struct { const char *script; int error, n; } cases[] = {
-        { "fail=1", EIO, 1 },         { "fail=7,fail=60", EIO, 2 },    { "fail=51+", EIO, 10 },
-        { "eof=5", ENODATA, 1 },      { "short=3", 0, 0 },             { "short=1+", 0, 0 },
-        { "late=2ms", 0, 0 },         { "reorder=1", 0, 0 },           { "reorder=99,late=1ms,short=1+", 0, 0 },
-        { "reorder=5,fail=2", EIO, 1 },
+    static const struct {
+        const char *script;
+        int error, n;
+    } cases[] = {
+        {"fail=1", EIO, 1},           {"fail=7,fail=60", EIO, 2}, {"fail=51+", EIO, 10},
+        {"eof=5", ENODATA, 1},        {"short=3", 0, 0},          {"short=1+", 0, 0},
+        {"late=2ms", 0, 0},           {"reorder=1", 0, 0},        {"reorder=99,late=1ms,short=1+", 0, 0},
+        {"reorder=5,fail=2", EIO, 1},
     };
     for (int k = 0; k < N_KINDS; k++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -257,12 +272,12 @@ static void test_reorder_reorders(void **state)
     uint64_t order[16];
     int n = 0, moved = 0;
     for (uint64_t i = 0; i < 16; i++) {
-        struct want w = { .offset = 4096 * i, .n = 100, .buf = buf[i] = mem_map(8192, false) };
+        struct want w = {.offset = 4096 * i, .n = 100, .buf = buf[i] = mem_map(8192, false)};
         struct io_read r = read_of(io, &w, i);
         assert_int_equal(io_submit(io, &r, 1), 1);
     }
     struct io_completion c[16];
-    for (int got; (got = io_wait(io, c, 16, true)); )
+    for (int got; (got = io_wait(io, c, 16, true));)
         for (int i = 0; i < got; i++)
             order[n++] = c[i].user;
     assert_int_equal(n, 16);
@@ -277,12 +292,22 @@ static void test_reorder_reorders(void **state)
 static void test_bad_scripts(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "fail", "fail=", "fail=0", "fail=x", "fail=3x", "late=5", "late=5m", "reorder=",
-                                       "short=-1", "fail=1,,", "fail=99999999999999999999999",
-                                       "fail=1111111111111111111111111111111111111111111111111111111111111111" };
+    static const char *const bad[] = {
+        "fail",
+        "fail=",
+        "fail=0",
+        "fail=x",
+        "fail=3x",
+        "late=5",
+        "late=5m",
+        "reorder=",
+        "short=-1",
+        "fail=1,,",
+        "fail=99999999999999999999999",
+        "fail=1111111111111111111111111111111111111111111111111111111111111111"};
     struct io *inner = open_kind(SLUICE_IO_THREADS, 2), *io;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct sluice_error err = { 0 };
+        struct sluice_error err = {0};
         assert_int_equal(io_fault_open(inner, bad[i], &io, &err), SLUICE_EINVAL);
         assert_int_equal(err.code, SLUICE_EINVAL);
         assert_null(io);
@@ -293,10 +318,10 @@ static void test_bad_scripts(void **state)
 static void test_missing_file(void **state)
 {
     (void)state;
-    const char *p[] = { path[0], "/nonexistent/model.gguf" };
-    struct io_files missing = { p, 2 };
+    const char *p[] = {path[0], "/nonexistent/model.gguf"};
+    struct io_files missing = {p, 2};
     for (int k = 0; k < N_KINDS; k++) {
-        struct sluice_error err = { 0 };
+        struct sluice_error err = {0};
         struct io *io;
         assert_int_equal(io_open(kinds[k], &missing, 4, &io, &err), SLUICE_EIO);
         assert_non_null(strstr(err.msg, "/nonexistent/model.gguf"));
@@ -313,15 +338,15 @@ static void test_direct_refused(void **state)
         skip();
     close(fd);
     write_file(name, 0, SIZE0);
-    const char *p[] = { name };
-    struct io_files f = { p, 1 };
-    static const enum sluice_io all[] = { SLUICE_IO_AUTO, SLUICE_IO_URING, SLUICE_IO_THREADS };
+    const char *p[] = {name};
+    struct io_files f = {p, 1};
+    static const enum sluice_io all[] = {SLUICE_IO_AUTO, SLUICE_IO_URING, SLUICE_IO_THREADS};
     for (int k = 0; k < 3; k++) {
         struct io *io;
         if (io_open(all[k], &f, 4, &io, NULL))
             continue;
         /* Recent kernels take O_DIRECT on tmpfs; either way the bytes must be right. */
-        struct want w = { .offset = 12345, .n = 2000000, .buf = mem_map(BUF, false) };
+        struct want w = {.offset = 12345, .n = 2000000, .buf = mem_map(BUF, false)};
         perform(io, &w, 1);
         assert_int_equal(w.error, 0);
         mem_unmap(w.buf, BUF);
@@ -339,19 +364,21 @@ static int without_io_uring(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog prog = { sizeof code / sizeof *code, code };
+    struct sock_fprog prog = {sizeof code / sizeof *code, code};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
         return 77;
-    struct sluice_error err = { 0 };
+    struct sluice_error err = {0};
     struct io *io;
-    if (io_open(SLUICE_IO_URING, &files, 4, &io, &err) != SLUICE_EUNSUPPORTED || !strstr(err.msg, "--io threads"))
+    if (io_open(SLUICE_IO_URING, &files, 4, &io, &err) != SLUICE_EUNSUPPORTED ||
+        !strstr(err.msg, "--io threads"))
         return 1;
     if (io_open(SLUICE_IO_AUTO, &files, 4, &io, &err) || strcmp(io->vt->name, "threads"))
         return 2;
     static uint8_t buf[8192] __attribute__((aligned(4096)));
-    struct io_read r = { .len = 8192, .need = 8192, .dst = buf };
+    struct io_read r = {.len = 8192, .need = 8192, .dst = buf};
     struct io_completion c;
-    if (io_submit(io, &r, 1) != 1 || io_wait(io, &c, 1, true) != 1 || c.error || memcmp(buf, content[0], 8192))
+    if (io_submit(io, &r, 1) != 1 || io_wait(io, &c, 1, true) != 1 || c.error ||
+        memcmp(buf, content[0], 8192))
         return 3;
     io_close(io);
     return 0;
@@ -379,7 +406,7 @@ static void test_probe(void **state)
         struct io *io = open_kind(kinds[k], 8);
         if (!io)
             continue;
-        struct io_probe_params p = { .files = &files, .read_bytes = 100000, .depth = 8, .seconds = 0.05 };
+        struct io_probe_params p = {.files = &files, .read_bytes = 100000, .depth = 8, .seconds = 0.05};
         struct io_probe_result r;
         assert_int_equal(io_probe_run(io, &p, &r, NULL), 0);
         assert_true(r.bytes_s > 0 && r.n_reads > 0);
@@ -392,11 +419,11 @@ static void test_probe(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_reads), cmocka_unit_test(test_end_of_file),
-        cmocka_unit_test(test_close_in_flight), cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_reorder_reorders), cmocka_unit_test(test_bad_scripts),
-        cmocka_unit_test(test_missing_file), cmocka_unit_test(test_direct_refused), cmocka_unit_test(test_io_uring_forbidden),
-        cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_random_reads),       cmocka_unit_test(test_end_of_file),
+        cmocka_unit_test(test_close_in_flight),    cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_reorder_reorders),   cmocka_unit_test(test_bad_scripts),
+        cmocka_unit_test(test_missing_file),       cmocka_unit_test(test_direct_refused),
+        cmocka_unit_test(test_io_uring_forbidden), cmocka_unit_test(test_probe),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

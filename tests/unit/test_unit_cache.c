@@ -19,13 +19,13 @@ static uint32_t random_below(uint32_t n)
 static void test_basics(void **state)
 {
     (void)state;
-    uint32_t n_slots[2] = { 2, 1 };
+    uint32_t n_slots[2] = {2, 1};
     struct unit_cache *c;
     assert_int_equal(unit_cache_create(10, n_slots, 2, &c, NULL), 0);
     assert_int_equal(unit_cache_find(c, 3), UNIT_CACHE_NONE);
     uint32_t a = unit_cache_claim(c, 3, 0), b = unit_cache_claim(c, 4, 0);
     assert_true(a != b && unit_cache_class(c, a) == 0 && unit_cache_unit(c, b) == 4);
-    assert_int_equal(unit_cache_claim(c, 5, 0), UNIT_CACHE_NONE); /* both pinned */
+    assert_int_equal(unit_cache_claim(c, 5, 0), UNIT_CACHE_NONE);        /* both pinned */
     assert_int_equal(unit_cache_claim(c, 5, 1), unit_cache_first(c, 1)); /* the other class has room */
     unit_cache_loaded(c, a);
     unit_cache_loaded(c, b);
@@ -43,8 +43,12 @@ static void test_basics(void **state)
 
 /* The model: every slot's unit, state, pins, and the time of its last use. */
 enum { UNITS = 40, SLOTS = 12, CLASSES = 3, STEPS = 200000 };
-static const uint32_t sizes[CLASSES] = { 1, 4, 7 };
-static struct { uint32_t unit, pins; int state; uint64_t used; } slot[SLOTS]; /* state 0 empty, 1 loading, 2 ready */
+static const uint32_t sizes[CLASSES] = {1, 4, 7};
+static struct {
+    uint32_t unit, pins;
+    int state;
+    uint64_t used;
+} slot[SLOTS]; /* state 0 empty, 1 loading, 2 ready */
 static uint64_t now;
 
 static uint32_t class_of(uint32_t unit) { return unit % CLASSES; }
@@ -60,11 +64,15 @@ static uint32_t find(uint32_t unit)
 /* True if `got` is a slot that may be claimed now, and the right one if it is an eviction. */
 static bool claim_is_right(uint32_t got, uint32_t size_class, bool *evicts)
 {
-    uint32_t first = size_class == 0 ? 0 : size_class == 1 ? 1 : 5, n = sizes[size_class], oldest = UNIT_CACHE_NONE;
+    uint32_t first = size_class == 0   ? 0
+                     : size_class == 1 ? 1
+                                       : 5,
+             n = sizes[size_class], oldest = UNIT_CACHE_NONE;
     bool empty = false;
     for (uint32_t i = first; i < first + n; i++) {
         empty = empty || !slot[i].state;
-        if (slot[i].state == 2 && !slot[i].pins && (oldest == UNIT_CACHE_NONE || slot[i].used < slot[oldest].used))
+        if (slot[i].state == 2 && !slot[i].pins &&
+            (oldest == UNIT_CACHE_NONE || slot[i].used < slot[oldest].used))
             oldest = i;
     }
     *evicts = !empty && oldest != UNIT_CACHE_NONE;
@@ -126,7 +134,7 @@ static void test_prefetch_order(void **state)
 {
     (void)state;
     struct prefetch p;
-    uint32_t unit, a[] = { 10, 11 }, b[] = { 20, 21 }, first[] = { 1 };
+    uint32_t unit, a[] = {10, 11}, b[] = {20, 21}, first[] = {1};
     prefetch_init(&p, 4);
     assert_false(prefetch_take(&p, &unit));
     prefetch_reached(&p, 1);
@@ -134,7 +142,7 @@ static void test_prefetch_order(void **state)
     prefetch_add(&p, 3, b, 2);
     prefetch_add(&p, 2, b, 2);
     prefetch_add(&p, 2, a, 2); /* replaces */
-    static const uint32_t want[] = { 10, 11, 20, 21, 1 };
+    static const uint32_t want[] = {10, 11, 20, 21, 1};
     for (int i = 0; i < 5; i++) {
         assert_true(prefetch_take(&p, &unit));
         assert_int_equal(unit, want[i]);
@@ -154,7 +162,7 @@ static void test_prefetch_full(void **state)
 {
     (void)state;
     struct prefetch p;
-    uint32_t units[PREFETCH_MAX + 50], near[] = { 100000, 100001 }, unit;
+    uint32_t units[PREFETCH_MAX + 50], near[] = {100000, 100001}, unit;
     for (uint32_t i = 0; i < PREFETCH_MAX + 50; i++)
         units[i] = i;
     prefetch_init(&p, 10);
@@ -173,8 +181,10 @@ static void test_prefetch_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_basics), cmocka_unit_test(test_random_operations),
-        cmocka_unit_test(test_prefetch_order), cmocka_unit_test(test_prefetch_full),
+        cmocka_unit_test(test_basics),
+        cmocka_unit_test(test_random_operations),
+        cmocka_unit_test(test_prefetch_order),
+        cmocka_unit_test(test_prefetch_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,14 +16,14 @@
 
 enum { N_EXPERT = 24, PART = 5000, DOWN = 7001, BIG = 9000, N_LAYER = 5, N_SLABS = 12, SLAB = 30001 };
 enum { SIZE0 = 64 + N_EXPERT * (2 * PART + DOWN) + N_SLABS * SLAB, SIZE1 = 100 + N_EXPERT * (3 * BIG + 77) };
-static const size_t file_size[2] = { SIZE0, SIZE1 };
+static const size_t file_size[2] = {SIZE0, SIZE1};
 static uint8_t *content[2];
 static char path[2][64];
-static const char *paths[2] = { path[0], path[1] };
-static const struct io_files files = { paths, 2 };
+static const char *paths[2] = {path[0], path[1]};
+static const struct io_files files = {paths, 2};
 
 static struct unit_experts experts[2];
-static uint32_t src_of_layer[N_LAYER] = { 0, 1, 0, UINT32_MAX, 1 }; /* layer 2 repeats layer 0 */
+static uint32_t src_of_layer[N_LAYER] = {0, 1, 0, UINT32_MAX, 1}; /* layer 2 repeats layer 0 */
 static struct unit_slab slabs[N_SLABS];
 static struct unit_use uses[N_SLABS + 2];
 static uint64_t class_bytes[2];
@@ -33,33 +33,42 @@ static struct model model;
 static void build_model(void)
 {
     uint64_t at = 64;
-    experts[0] = (struct unit_experts){ .n_expert = N_EXPERT, .n_parts = 3, .n_bytes = 2 * PART + DOWN, .size_class = 1 };
+    experts[0] = (struct unit_experts){
+        .n_expert = N_EXPERT, .n_parts = 3, .n_bytes = 2 * PART + DOWN, .size_class = 1};
     for (int p = 0; p < 3; p++) {
         uint64_t n = p < 2 ? PART : DOWN;
-        experts[0].parts[p] = (struct unit_part){ .file = 0, .offset = at, .stride = n, .n_bytes = n };
+        experts[0].parts[p] = (struct unit_part){.file = 0, .offset = at, .stride = n, .n_bytes = n};
         at += n * N_EXPERT;
     }
     for (uint32_t i = 0; i < N_SLABS; i++) {
-        slabs[i] = (struct unit_slab){ .file = 0, .offset = at, .n_bytes = SLAB - 997 * (i % 3) };
+        slabs[i] = (struct unit_slab){.file = 0, .offset = at, .n_bytes = SLAB - 997 * (i % 3)};
         at += SLAB;
     }
-    experts[1] = (struct unit_experts){ .n_expert = N_EXPERT, .n_parts = 2, .n_bytes = 3 * BIG, .size_class = 0,
-                                        .first_unit = N_EXPERT };
-    experts[1].parts[0] = (struct unit_part){ .file = 1, .offset = 100, .stride = 3 * BIG + 77, .n_bytes = 2 * BIG };
-    experts[1].parts[1] = (struct unit_part){ .file = 1, .offset = 100 + 2 * BIG + 7, .stride = 3 * BIG + 77,
-                                              .n_bytes = BIG };
+    experts[1] = (struct unit_experts){
+        .n_expert = N_EXPERT, .n_parts = 2, .n_bytes = 3 * BIG, .size_class = 0, .first_unit = N_EXPERT};
+    experts[1].parts[0] =
+        (struct unit_part){.file = 1, .offset = 100, .stride = 3 * BIG + 77, .n_bytes = 2 * BIG};
+    experts[1].parts[1] =
+        (struct unit_part){.file = 1, .offset = 100 + 2 * BIG + 7, .stride = 3 * BIG + 77, .n_bytes = BIG};
     uint32_t n_uses = 0;
     for (uint32_t i = 0; i < N_SLABS - 3; i++) /* the last three are the head */
-        uses[n_uses++] = (struct unit_use){ i, false };
-    uses[n_uses++] = (struct unit_use){ 4, false }; /* a repeated layer */
+        uses[n_uses++] = (struct unit_use){i, false};
+    uses[n_uses++] = (struct unit_use){4, false}; /* a repeated layer */
     for (uint32_t i = N_SLABS - 3; i < N_SLABS; i++)
-        uses[n_uses++] = (struct unit_use){ i, true };
+        uses[n_uses++] = (struct unit_use){i, true};
     class_bytes[0] = experts[1].n_bytes;
     class_bytes[1] = experts[0].n_bytes;
-    units = (struct units){ .experts = experts, .n_experts_src = 2, .src_of_layer = src_of_layer,
-                            .n_units = 2 * N_EXPERT, .slabs = slabs, .n_slabs = N_SLABS, .uses = uses,
-                            .n_uses = n_uses, .class_bytes = class_bytes, .n_classes = 2 };
-    model = (struct model){ .hp = { .n_layer = N_LAYER }, .units = &units };
+    units = (struct units){.experts = experts,
+                           .n_experts_src = 2,
+                           .src_of_layer = src_of_layer,
+                           .n_units = 2 * N_EXPERT,
+                           .slabs = slabs,
+                           .n_slabs = N_SLABS,
+                           .uses = uses,
+                           .n_uses = n_uses,
+                           .class_bytes = class_bytes,
+                           .n_classes = 2};
+    model = (struct model){.hp = {.n_layer = N_LAYER}, .units = &units};
 }
 
 static int setup(void **state)
@@ -90,7 +99,10 @@ static int teardown(void **state)
 
 /* ---- memory and I/O ---------------------------------------------------------------- */
 
-struct ops_buf { uint8_t *p; uint64_t n; };
+struct ops_buf {
+    uint8_t *p;
+    uint64_t n;
+};
 static int n_bufs, misalign;
 
 static struct ops_buf *toy_alloc(struct ops *o, uint64_t n_bytes, bool io)
@@ -98,7 +110,7 @@ static struct ops_buf *toy_alloc(struct ops *o, uint64_t n_bytes, bool io)
     (void)o;
     assert_true(io);
     struct ops_buf *b = malloc(sizeof *b);
-    *b = (struct ops_buf){ mem_map(n_bytes + 64, false), n_bytes + 64 };
+    *b = (struct ops_buf){mem_map(n_bytes + 64, false), n_bytes + 64};
     n_bufs++;
     return b;
 }
@@ -117,7 +129,7 @@ static void *toy_host(struct ops *o, struct ops_ref at)
     return at.buf->p + (misalign ? 48 : 0) + at.off;
 }
 
-static struct ops toy = { .name = "toy", .alloc = toy_alloc, .free_buf = toy_free, .host = toy_host };
+static struct ops toy = {.name = "toy", .alloc = toy_alloc, .free_buf = toy_free, .host = toy_host};
 
 static struct io *open_io(enum sluice_io kind, int depth, const char *script)
 {
@@ -130,22 +142,28 @@ static struct io *open_io(enum sluice_io kind, int depth, const char *script)
     return io;
 }
 
-static struct weight_store *create(struct io *io, uint32_t slots, const uint8_t *pinned, uint64_t ring, bool no_hint)
+static struct weight_store *create(struct io *io, uint32_t slots, const uint8_t *pinned, uint64_t ring,
+                                   bool no_hint)
 {
-    uint32_t n_slots[2] = { slots, slots };
+    uint32_t n_slots[2] = {slots, slots};
     struct weight_store *ws;
-    struct sluice_error err = { 0 };
-    struct weight_store_params p = { .model = &model, .io = io, .ops = &toy, .n_slots = n_slots, .pinned = pinned,
-                                     .ring_bytes = ring ? ring : weight_store_ring_min(&units, pinned, &io->align),
-                                     .no_hint = no_hint };
+    struct sluice_error err = {0};
+    struct weight_store_params p = {.model = &model,
+                                    .io = io,
+                                    .ops = &toy,
+                                    .n_slots = n_slots,
+                                    .pinned = pinned,
+                                    .ring_bytes =
+                                        ring ? ring : weight_store_ring_min(&units, pinned, &io->align),
+                                    .no_hint = no_hint};
     if (weight_store_create(&p, &ws, &err))
         fail_msg("%s", err.msg);
     return ws;
 }
 
-static const uint8_t all_pinned[N_SLABS] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
+static const uint8_t all_pinned[N_SLABS] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 static const uint8_t none_pinned[N_SLABS];
-static const uint8_t some_pinned[N_SLABS] = { 1, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1 };
+static const uint8_t some_pinned[N_SLABS] = {1, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1};
 
 static uint64_t seed = 1;
 static uint32_t random_below(uint32_t n)
@@ -169,7 +187,7 @@ static void check_view(uint32_t il, const struct weight_view *v)
 
 static uint32_t random_ids(int32_t *ids, uint32_t n)
 {
-    bool used[N_EXPERT] = { false };
+    bool used[N_EXPERT] = {false};
     for (uint32_t i = 0; i < n; i++) {
         do
             ids[i] = (int32_t)random_below(N_EXPERT);
@@ -186,7 +204,7 @@ static int take_all(struct weight_store *ws, uint32_t il, const int32_t *ids, ui
     struct weight_ticket *t;
     struct weight_view held[N_EXPERT], v;
     uint32_t n_held = 0, n_got = 0;
-    bool got[N_EXPERT] = { false };
+    bool got[N_EXPERT] = {false};
     int rc = weight_store_request(ws, il, ids, n, ordered, &t, err);
     if (rc)
         return rc;
@@ -221,7 +239,7 @@ static int take_all(struct weight_store *ws, uint32_t il, const int32_t *ids, ui
 
 static void random_traffic(struct weight_store *ws, int steps)
 {
-    static const uint32_t layers[] = { 0, 1, 2, 4 };
+    static const uint32_t layers[] = {0, 1, 2, 4};
     int32_t ids[N_EXPERT];
     for (int i = 0; i < steps; i++) {
         uint32_t il = layers[random_below(4)];
@@ -240,7 +258,8 @@ static void random_traffic(struct weight_store *ws, int steps)
             continue;
         }
         uint32_t gather = 1 + random_below(weight_store_spare(ws, il));
-        assert_int_equal(take_all(ws, il, ids, n, random_below(2), gather < N_EXPERT ? gather : N_EXPERT, NULL), 0);
+        assert_int_equal(
+            take_all(ws, il, ids, n, random_below(2), gather < N_EXPERT ? gather : N_EXPERT, NULL), 0);
         if (random_below(2)) {
             n = random_ids(ids, 4);
             weight_store_hint(ws, layers[random_below(4)], ids, n);
@@ -280,18 +299,22 @@ static int dense_pass(struct weight_store *ws, bool with_head, uint32_t stop, st
     return 0;
 }
 
-static const struct { enum sluice_io kind; int depth; const char *script; } backends[] = {
-    { SLUICE_IO_URING, 32, NULL },          { SLUICE_IO_THREADS, 32, NULL },
-    { SLUICE_IO_BUFFERED, 3, NULL },        { SLUICE_IO_THREADS, 1, NULL },
-    { SLUICE_IO_URING, 16, "reorder=5" },   { SLUICE_IO_THREADS, 16, "reorder=6,short=1+" },
-    { SLUICE_IO_THREADS, 64, "late=100us" },
+static const struct {
+    enum sluice_io kind;
+    int depth;
+    const char *script;
+} backends[] = {
+    {SLUICE_IO_URING, 32, NULL},           {SLUICE_IO_THREADS, 32, NULL},
+    {SLUICE_IO_BUFFERED, 3, NULL},         {SLUICE_IO_THREADS, 1, NULL},
+    {SLUICE_IO_URING, 16, "reorder=5"},    {SLUICE_IO_THREADS, 16, "reorder=6,short=1+"},
+    {SLUICE_IO_THREADS, 64, "late=100us"},
 };
 enum { N_BACKENDS = sizeof backends / sizeof *backends };
 
 static void test_experts(void **state)
 {
     (void)state;
-    static const uint32_t slots[] = { 1, 2, 6, N_EXPERT };
+    static const uint32_t slots[] = {1, 2, 6, N_EXPERT};
     for (int b = 0; b < N_BACKENDS; b++)
         for (int s = 0; s < 4; s++)
             for (int no_hint = 0; no_hint < 2; no_hint++) {
@@ -320,11 +343,12 @@ static void test_accounting(void **state)
     struct io *io = open_io(SLUICE_IO_THREADS, 8, NULL);
     struct weight_store *ws = create(io, 4, all_pinned, 0, true);
     struct weight_store_stats st;
-    int32_t ids[] = { 3, 1, 20, 7 }, more[] = { 3, 8 };
+    int32_t ids[] = {3, 1, 20, 7}, more[] = {3, 8};
     weight_store_reset_stats(ws);
     assert_int_equal(take_all(ws, 0, ids, 4, false, 1, NULL), 0);
     assert_int_equal(take_all(ws, 0, ids, 4, true, 1, NULL), 0);
-    assert_int_equal(take_all(ws, 2, ids, 4, false, 4, NULL), 0); /* the same units under another layer's name */
+    assert_int_equal(take_all(ws, 2, ids, 4, false, 4, NULL),
+                     0); /* the same units under another layer's name */
     weight_store_get_stats(ws, &st);
     assert_int_equal(st.requests, 12);
     assert_int_equal(st.hits, 8);
@@ -370,7 +394,7 @@ static void test_bad_requests(void **state)
     struct sluice_error err;
     struct weight_ticket *t;
     struct weight_view a, b, c;
-    int32_t twice[] = { 1, 1 }, high[] = { N_EXPERT }, low[] = { -1 }, three[] = { 1, 2, 3 };
+    int32_t twice[] = {1, 1}, high[] = {N_EXPERT}, low[] = {-1}, three[] = {1, 2, 3};
     assert_int_equal(weight_store_request(ws, 0, twice, 2, false, &t, &err), SLUICE_EINVAL);
     assert_int_equal(weight_store_request(ws, 0, high, 1, false, &t, &err), SLUICE_EINVAL);
     assert_int_equal(weight_store_request(ws, 0, low, 1, false, &t, &err), SLUICE_EINVAL);
@@ -404,10 +428,10 @@ static void expect_failure(int rc, const struct sluice_error *err)
 static void test_each_read_fails(void **state)
 {
     (void)state;
-    static const char *const how[] = { "fail=%d", "eof=%d", "fail=%d,reorder=3" };
+    static const char *const how[] = {"fail=%d", "eof=%d", "fail=%d,reorder=3"};
     for (int n = 1; n <= 60; n++) {
         char script[40];
-        struct sluice_error err = { 0 };
+        struct sluice_error err = {0};
         snprintf(script, sizeof script, how[n % 3], n);
         struct io *io = open_io(SLUICE_IO_THREADS, 16, script);
         struct weight_store *ws = create(io, 3, some_pinned, 0, false);
@@ -438,11 +462,12 @@ static void test_message(void **state)
     (void)state;
     struct io *io = open_io(SLUICE_IO_THREADS, 16, "fail=2");
     struct weight_store *ws = create(io, 3, all_pinned, 0, false);
-    struct sluice_error err = { 0 };
-    int32_t ids[] = { 9 };
+    struct sluice_error err = {0};
+    int32_t ids[] = {9};
     assert_int_equal(take_all(ws, 2, ids, 1, false, 1, &err), SLUICE_EIO);
     char want[200];
-    snprintf(want, sizeof want, "file 0: expert 9 of layer 2: read of %d bytes at offset %d: Input/output error", PART,
+    snprintf(want, sizeof want,
+             "file 0: expert 9 of layer 2: read of %d bytes at offset %d: Input/output error", PART,
              64 + N_EXPERT * PART + 9 * PART);
     assert_string_equal(err.msg, want);
     assert_int_equal(take_all(ws, 2, ids, 1, false, 1, &err), 0);
@@ -457,7 +482,7 @@ static void test_hints(void **state)
     struct io *io = open_io(SLUICE_IO_THREADS, 16, "fail=1");
     struct weight_store *ws = create(io, 6, all_pinned, 0, false);
     struct weight_store_stats st;
-    int32_t ids[] = { 9, 10, 11, 12 };
+    int32_t ids[] = {9, 10, 11, 12};
     weight_store_hint(ws, 0, ids, 4);
     for (int i = 0; i < 2000; i++) {
         weight_store_pump(ws);
@@ -480,13 +505,15 @@ static void test_hints(void **state)
 static void test_dense(void **state)
 {
     (void)state;
-    static const uint8_t *const pins[] = { none_pinned, some_pinned, all_pinned };
+    static const uint8_t *const pins[] = {none_pinned, some_pinned, all_pinned};
     for (int b = 0; b < N_BACKENDS; b++)
         for (int k = 0; k < 9; k++) {
             struct io *io = open_io(backends[b].kind, backends[b].depth, backends[b].script);
             if (!io)
                 continue;
-            uint64_t ring = weight_store_ring_min(&units, pins[k % 3], &io->align) * (k < 3 ? 1 : k < 6 ? 2 : 20);
+            uint64_t ring = weight_store_ring_min(&units, pins[k % 3], &io->align) * (k < 3   ? 1
+                                                                                      : k < 6 ? 2
+                                                                                              : 20);
             struct weight_store *ws = create(io, 3, pins[k % 3], ring ? ring : 1, false);
             assert_int_equal(weight_store_load_pinned(ws, NULL, NULL, NULL), 0);
             for (int pass = 0; pass < 6; pass++) {
@@ -531,11 +558,15 @@ static void test_small_budgets(void **state)
 {
     (void)state;
     struct io *io = open_io(SLUICE_IO_THREADS, 16, NULL);
-    uint32_t none[2] = { 4, 0 }, some[2] = { 4, 4 };
+    uint32_t none[2] = {4, 0}, some[2] = {4, 4};
     struct weight_store *ws;
     struct sluice_error err;
-    struct weight_store_params p = { .model = &model, .io = io, .ops = &toy, .n_slots = none, .pinned = none_pinned,
-                                     .ring_bytes = 1 << 20 };
+    struct weight_store_params p = {.model = &model,
+                                    .io = io,
+                                    .ops = &toy,
+                                    .n_slots = none,
+                                    .pinned = none_pinned,
+                                    .ring_bytes = 1 << 20};
     assert_int_equal(weight_store_create(&p, &ws, &err), SLUICE_EBUDGET);
     p.n_slots = some;
     p.ring_bytes = weight_store_ring_min(&units, none_pinned, &io->align) - 1;
@@ -553,18 +584,19 @@ static void test_rows(void **state)
             continue;
         struct weight_store *ws = create(io, 3, some_pinned, 0, false);
         enum { N = 150 };
-        static const size_t lengths[] = { 17, 4096, 20000 };
+        static const size_t lengths[] = {17, 4096, 20000};
         weight_store_pass_begin(ws, true); /* slabs are read meanwhile */
         for (int k = 0; k < 3; k++) {
             uint64_t offsets[N];
             uint8_t *dst = malloc(N * (lengths[k] + 3));
             for (int i = 0; i < N; i++)
                 offsets[i] = i ? random_below((uint32_t)(SIZE1 - lengths[k] + 1)) : SIZE1 - lengths[k];
-            assert_int_equal(weight_store_read_rows(ws, 1, offsets, N, lengths[k], dst, lengths[k] + 3, NULL), 0);
+            assert_int_equal(weight_store_read_rows(ws, 1, offsets, N, lengths[k], dst, lengths[k] + 3, NULL),
+                             0);
             for (int i = 0; i < N; i++)
                 assert_memory_equal(dst + (size_t)i * (lengths[k] + 3), content[1] + offsets[i], lengths[k]);
             offsets[77] = SIZE1 - 3;
-            struct sluice_error err = { 0 };
+            struct sluice_error err = {0};
             assert_int_equal(weight_store_read_rows(ws, 1, offsets, N, lengths[k], dst, lengths[k] + 3, &err),
                              SLUICE_EIO);
             assert_non_null(strstr(err.msg, "the file ends too early"));
@@ -581,7 +613,7 @@ static void test_pinned_in_one_piece(void **state)
     struct unit_slab saved[N_SLABS];
     memcpy(saved, slabs, sizeof saved);
     for (uint32_t i = 0; i < N_SLABS; i++) /* a matrix in slabs that touch, numbered backwards */
-        slabs[N_SLABS - 1 - i] = (struct unit_slab){ .file = 0, .offset = 1000 + 3333 * i, .n_bytes = 3333 };
+        slabs[N_SLABS - 1 - i] = (struct unit_slab){.file = 0, .offset = 1000 + 3333 * i, .n_bytes = 3333};
     struct io *io = open_io(SLUICE_IO_AUTO, 16, NULL);
     struct weight_store *ws = create(io, 1, all_pinned, 0, false);
     struct ops_ref first, at;
@@ -600,10 +632,12 @@ static void test_pinned_in_one_piece(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_experts), cmocka_unit_test(test_accounting), cmocka_unit_test(test_ordered_hits),
-        cmocka_unit_test(test_bad_requests), cmocka_unit_test(test_message), cmocka_unit_test(test_each_read_fails),
-        cmocka_unit_test(test_hints), cmocka_unit_test(test_dense), cmocka_unit_test(test_dense_misuse),
-        cmocka_unit_test(test_small_budgets), cmocka_unit_test(test_rows), cmocka_unit_test(test_pinned_in_one_piece),
+        cmocka_unit_test(test_experts),      cmocka_unit_test(test_accounting),
+        cmocka_unit_test(test_ordered_hits), cmocka_unit_test(test_bad_requests),
+        cmocka_unit_test(test_message),      cmocka_unit_test(test_each_read_fails),
+        cmocka_unit_test(test_hints),        cmocka_unit_test(test_dense),
+        cmocka_unit_test(test_dense_misuse), cmocka_unit_test(test_small_budgets),
+        cmocka_unit_test(test_rows),         cmocka_unit_test(test_pinned_in_one_piece),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
