@@ -119,7 +119,8 @@ static int create(const struct gguf *g, struct tokenizer *t, struct sluice_error
     uint32_t n = t->vocab.n;
     t->bos = get_id(g, "tokenizer.ggml.bos_token_id", n, kind == VOCAB_SPM ? 1 : -1);
     t->eos = get_id(g, "tokenizer.ggml.eos_token_id", n, kind == VOCAB_SPM ? 2 : -1);
-    t->unk = get_id(g, "tokenizer.ggml.unknown_token_id", n, kind == VOCAB_SPM ? 0 : -1);
+    /* Byte-level BPE leaves out what it has no token for, whatever unknown token the file names. */
+    t->unk = kind == VOCAB_BPE ? -1 : get_id(g, "tokenizer.ggml.unknown_token_id", n, kind == VOCAB_SPM ? 0 : -1);
     t->add_bos = kind != VOCAB_BPE || pretokenize_add_bos(t->rule);
     t->space_prefix = kind == VOCAB_SPM;
     gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);
