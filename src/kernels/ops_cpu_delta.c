@@ -52,18 +52,18 @@ static void delta_panel(const struct delta_job *j, uint32_t h, uint32_t col, uin
     const float dt = ((const float *)ops_cpu_ptr(a->dt_bias))[h], A = ((const float *)ops_cpu_ptr(a->A))[h];
     for (uint32_t t0 = 0; t0 < a->n_tok; t0 += 16) {
         const uint32_t n = a->n_tok - t0 < 16 ? a->n_tok - t0 : 16;
-        float la[16], lb[16], g[16], beta[16];
+        float la[16], lb[16], g[16], beta[16], *row = (float *)ops_cpu_ptr(a->qkv) + t0 * a->ld_qkv;
         for (uint32_t t = 0; t < n; t++) {
             la[t] = ((const float *)ops_cpu_ptr(a->a))[(t0 + t) * a->ld_a + h];
             lb[t] = ((const float *)ops_cpu_ptr(a->b))[(t0 + t) * a->ld_b + h];
         }
         j->c->k.vec->delta_gates(la, lb, n, dt, A, g, beta);
-        for (uint32_t t = 0; t < n; t++) {
-            float *row = (float *)ops_cpu_ptr(a->qkv) + (t0 + t) * a->ld_qkv;
-            float *val = row + j->v0 + (size_t)h * a->d_v + col;
-            const float *q = row + (size_t)kh * a->d_k, *k = q + (size_t)a->n_k_head * a->d_k;
-            j->c->k.vec->delta(S, ld, a->d_k, n_col, q, k, val, g[t], beta[t], val);
-        }
+        const struct vec_delta d = {
+            .S = S, .ld = ld, .d_k = a->d_k, .n_col = n_col, .n_tok = n,
+            .q = row + (size_t)kh * a->d_k, .k = row + ((size_t)a->n_k_head + kh) * a->d_k,
+            .v = row + j->v0 + (size_t)h * a->d_v + col, .ld_x = a->ld_qkv, .g = g, .beta = beta,
+        };
+        j->c->k.vec->delta(&d);
     }
 }
 

@@ -65,6 +65,17 @@ struct vec_attn {
     float *wide; /* scratch [VEC_ATTN_TILE][max(d_k, d_v) rounded up to 16, plus 16], 64-byte aligned */
 };
 
+/* The delta rule over n_tok >= 1 tokens on n_col columns of a state. */
+struct vec_delta {
+    float *S; /* [d_k] rows, ld floats apart; room for whole vectors of columns, zeros beyond n_col */
+    size_t ld;
+    uint32_t d_k, n_col, n_tok;
+    const float *q, *k;   /* token t's: d_k floats at t*ld_x */
+    float *v;             /* token t's n_col values at t*ld_x; its outputs take their place */
+    size_t ld_x;
+    const float *g, *beta; /* [n_tok] */
+};
+
 struct vec_table {
     enum cpu_level level;
 
@@ -106,10 +117,7 @@ struct vec_table {
     void (*conv)(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const float *w, uint32_t d_conv,
                  float *state, size_t ld_state);
     void (*l2norm)(const float *x, size_t n, float eps, float mul, float *y); /* y = (x * 1/sqrt(..)) * mul */
-    /* One token of the delta rule on n_col columns of a state, rows ld floats apart.  Where n_col is no
-     * multiple of 16, S has room for whole vectors, with zeros beyond.  v, o [n_col]; o may be v. */
-    void (*delta)(float *S, size_t ld, uint32_t d_k, uint32_t n_col, const float *q, const float *k,
-                  const float *v, float g, float beta, float *o);
+    void (*delta)(const struct vec_delta *a);
     /* g[i] = exp(A * softplus(a[i] + dt)), beta[i] = sigmoid(b[i]), n <= 16 */
     void (*delta_gates)(const float *a, const float *b, uint32_t n, float dt, float A, float *g, float *beta);
 };

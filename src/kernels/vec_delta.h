@@ -45,53 +45,87 @@ static void vec_conv(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const f
                       d_conv, state + c, ld_state);
 }
 
-/* NP vectors of columns side by side, so that as many chains of fma run at once. */
-static inline __attribute__((always_inline)) void vec_delta_cols(float *S, size_t ld, uint32_t d_k, int np,
-                                                                 const float *q, const float *k,
-                                                                 const float *v, float g, float beta,
-                                                                 float *o)
+/* np vectors of columns side by side (a constant of the caller), over all tokens.  One sweep of the state a
+ * token: it takes in token t's k, gives token t's output, and already meets token t+1's decay and k:
+ *
+ *     S holds S*g_t:   s = fma(k_t, delta_t, S);  o_t = fma(s, q_t, o_t);
+ *                      S = s*g_t+1;               e_t+1 = fma(S, k_t+1, e_t+1) */
+static inline __attribute__((always_inline)) void vec_delta_cols(const struct vec_delta *a, float *S,
+                                                                 float *vo, int np)
 {
-    const v16 vg = v_set1(g), vb = v_set1(beta);
-    v16 e[VEC_PT], y[VEC_PT];
+    const float *q = a->q, *k = a->k;
+    const size_t ld = a->ld;
+    v16 d[VEC_PT], e[VEC_PT], y[VEC_PT], g = v_set1(a->g[0]);
 #pragma GCC unroll 4
     for (int c = 0; c < np; c++)
-        e[c] = y[c] = v_zero();
-    for (uint32_t i = 0; i < d_k; i++) {
+        e[c] = v_zero();
+    for (uint32_t i = 0; i < a->d_k; i++) {
         const v16 ki = v_set1(k[i]);
 #pragma GCC unroll 4
-        for (int c = 0; c < np; c++)
-            e[c] = v_fma(v_mul(v_load(S + i * ld + 16 * c), vg), ki, e[c]);
+        for (int c = 0; c < np; c++) {
+            const v16 s = v_mul(v_load(S + i * ld + 16 * c), g);
+            v_store(S + i * ld + 16 * c, s);
+            e[c] = v_fma(s, ki, e[c]);
+        }
     }
+    for (uint32_t t = 0;; t++, q += a->ld_x, vo += a->ld_x) {
+        const float *next = k + a->ld_x;
+        const bool last = t + 1 == a->n_tok;
+        const v16 beta = v_set1(a->beta[t]);
 #pragma GCC unroll 4
-    for (int c = 0; c < np; c++)
-        e[c] = v_mul(v_sub(v_load(v + 16 * c), e[c]), vb);
-    for (uint32_t i = 0; i < d_k; i++) {
+        for (int c = 0; c < np; c++) {
+            d[c] = v_mul(v_sub(v_load(vo + 16 * c), e[c]), beta);
+            e[c] = y[c] = v_zero();
+        }
+        if (last)
+            break;
+        g = v_set1(a->g[t + 1]);
+        for (uint32_t i = 0; i < a->d_k; i++) {
+            const v16 ki = v_set1(k[i]), qi = v_set1(q[i]), ni = v_set1(next[i]);
+#pragma GCC unroll 4
+            for (int c = 0; c < np; c++) {
+                v16 s = v_fma(ki, d[c], v_load(S + i * ld + 16 * c));
+                y[c] = v_fma(s, qi, y[c]);
+                s = v_mul(s, g);
+                e[c] = v_fma(s, ni, e[c]);
+                v_store(S + i * ld + 16 * c, s);
+            }
+        }
+#pragma GCC unroll 4
+        for (int c = 0; c < np; c++)
+            v_store(vo + 16 * c, y[c]);
+        k = next;
+    }
+    for (uint32_t i = 0; i < a->d_k; i++) {
         const v16 ki = v_set1(k[i]), qi = v_set1(q[i]);
 #pragma GCC unroll 4
         for (int c = 0; c < np; c++) {
-            v16 s = v_fma(ki, e[c], v_mul(v_load(S + i * ld + 16 * c), vg));
+            const v16 s = v_fma(ki, d[c], v_load(S + i * ld + 16 * c));
             v_store(S + i * ld + 16 * c, s);
             y[c] = v_fma(s, qi, y[c]);
         }
     }
 #pragma GCC unroll 4
     for (int c = 0; c < np; c++)
-        v_store(o + 16 * c, y[c]);
+        v_store(vo + 16 * c, y[c]);
 }
 
-static void vec_delta(float *S, size_t ld, uint32_t d_k, uint32_t n_col, const float *q, const float *k,
-                      const float *v, float g, float beta, float *o)
+static void vec_delta(const struct vec_delta *a)
 {
     uint32_t c = 0;
-    for (; c + 16 * VEC_PT <= n_col; c += 16 * VEC_PT)
-        vec_delta_cols(S + c, ld, d_k, VEC_PT, q, k, v + c, g, beta, o + c);
-    for (; c + 16 <= n_col; c += 16)
-        vec_delta_cols(S + c, ld, d_k, 1, q, k, v + c, g, beta, o + c);
-    if (c < n_col) {
-        float t[16] = {0};
-        memcpy(t, v + c, (n_col - c) * sizeof *t);
-        vec_delta_cols(S + c, ld, d_k, 1, q, k, t, g, beta, t);
-        memcpy(o + c, t, (n_col - c) * sizeof *t);
+    for (; c + 16 * VEC_PT <= a->n_col; c += 16 * VEC_PT)
+        vec_delta_cols(a, a->S + c, a->v + c, VEC_PT);
+    for (; c + 16 <= a->n_col; c += 16)
+        vec_delta_cols(a, a->S + c, a->v + c, 1);
+    if (c == a->n_col)
+        return;
+    struct vec_delta one = *a; /* the columns that are left: token by token, padded with zeros */
+    one.n_tok = 1;
+    for (uint32_t t = 0; t < a->n_tok; t++, one.q += a->ld_x, one.k += a->ld_x, one.g++, one.beta++) {
+        float pad[16] = {0}, *v = a->v + t * a->ld_x + c;
+        memcpy(pad, v, (a->n_col - c) * sizeof *pad);
+        vec_delta_cols(&one, a->S + c, pad, 1);
+        memcpy(v, pad, (a->n_col - c) * sizeof *pad);
     }
 }
 

@@ -249,20 +249,36 @@ static void check_delta(struct check *c, int round)
 {
     struct pile m = {0};
     const uint32_t dk = 1 + check_below(140),
-                   n_col = round % 3 ? 16 * (1 + check_below(4)) : 1 + check_below(64);
-    const uint32_t kind = round % 5 == 4, ld = pad16(n_col) + check_below(70);
-    const size_t n = (size_t)(dk - 1) * ld + pad16(n_col);
-    float *q = pile_random(&m, dk, kind), *k = pile_random(&m, dk, kind), *v = pile_random(&m, n_col, kind);
-    float *s0 = pile_random(&m, n, kind), *s1 = pile_in(&m, n), *o0 = pile_plain(&m, n_col),
-          *o1 = pile_in(&m, n_col);
+                   n_col = round % 3 ? 16 * (1 + check_below(8)) : 1 + check_below(90);
+    const uint32_t kind = round % 5 == 4, n_tok = round % 4 ? 1 + check_below(6) : 1;
+    const size_t ld = pad16(n_col) + check_below(70), ldx = (dk > n_col ? dk : n_col) + check_below(30);
+    const size_t n = (dk - 1) * ld + pad16(n_col), nv = (n_tok - 1) * ldx + n_col,
+                 nk = (n_tok - 1) * ldx + dk;
+    float *q = pile_random(&m, nk, kind), *k = pile_random(&m, nk, kind), g[8], beta[8];
+    float *s0 = pile_random(&m, n, kind), *s1 = pile_in(&m, n);
+    float *v0 = pile_random(&m, nv, kind), *v1 = pile_in(&m, nv);
+    fill(g, 8, 0);
+    fill(beta, 8, 0);
     for (uint32_t r = 0; r < dk; r++)
         for (uint32_t i = n_col; i < pad16(n_col); i++)
             s0[r * ld + i] = 0;
     memcpy(s1, s0, n * sizeof *s1);
-    memcpy(o1, v, n_col * sizeof *o1);
-    c->ref.vec->delta(s0, ld, dk, n_col, q, k, v, 0.9f, 0.4f, o0);
-    c->kern.vec->delta(s1, ld, dk, n_col, q, k, o1, 0.9f, 0.4f, o1);
-    same(c, "delta", o0, o1, n_col, kind);
+    memcpy(v1, v0, nv * sizeof *v1);
+    struct vec_delta a = {.S = s0,
+                          .ld = ld,
+                          .d_k = dk,
+                          .n_col = n_col,
+                          .n_tok = n_tok,
+                          .q = q,
+                          .k = k,
+                          .v = v0,
+                          .ld_x = ldx,
+                          .g = g,
+                          .beta = beta};
+    c->ref.vec->delta(&a);
+    a.S = s1, a.v = v1;
+    c->kern.vec->delta(&a);
+    same(c, "delta", v0, v1, nv, kind);
     same(c, "delta", s0, s1, n, kind);
     pile_free(&m);
 }
@@ -364,8 +380,14 @@ void bench_vec(struct check *c)
     BENCH("rope", "G/s", 256, t->rope(y, w, 256, true));
     BENCH("narrow", "G/s", N, t->narrow(DTYPE_F16, x, N, y));
     BENCH("conv", "G/s", N, t->conv(y, N, 1, N, conv, 4, st, N));
-    BENCH("delta 128x64", "GFMA/s", 3.0 * 128 * 64,
-          t->delta(S, VEC_PANEL, 128, VEC_PANEL, x, x, x, 0.9f, 0.1f, y));
+    float g[16], beta[16];
+    for (int i = 0; i < 16; i++)
+        g[i] = 0.9f, beta[i] = 0.1f;
+    struct vec_delta d = {.S = S, .ld = VEC_PANEL, .d_k = 128, .n_col = VEC_PANEL, .n_tok = 1, .q = x, .k = w,
+                          .v = y, .ld_x = 192, .g = g, .beta = beta};
+    BENCH("delta 128x64", "GFMA/s", 3.0 * 128 * 64, t->delta(&d));
+    d.n_tok = 16;
+    BENCH("delta 128x64, 16 tokens", "GFMA/s", 16 * 3.0 * 128 * 64, t->delta(&d));
     bench_attn(c, "attn_block f16 16x256", DTYPE_F16, 16, 256);
     bench_attn(c, "attn_block f16 4x128", DTYPE_F16, 4, 128);
     bench_attn(c, "attn_block f16 1x128", DTYPE_F16, 1, 128);
