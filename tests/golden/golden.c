@@ -9,6 +9,9 @@
  *     greedy.i32  [n]                 what greedy decoding appends to the first N_PROMPT tokens
  *     prompt.txt, greedy.txt          optional: the same as text
  *
+ * (The olmoe file says 1e-5 for the norms' epsilon, as its converter writes for every OLMoE; its reference had
+ * 1e-6.  That is most of its difference.)
+ *
  * Checks, with float32 activations: logits and hidden states within TOLERANCE of the largest; greedy
  * tokens and text equal.  And that the same bits come out, with float32 and with int8 activations, of one pass, of
  * one token at a time, and of odd chunks on several threads with the smallest expert cache. */
