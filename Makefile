@@ -153,6 +153,9 @@ $(foreach d,$(TEST_DIRS),$(if $(wildcard tests/$(d)/$(d).c),\
   $(eval $(call test_program,$(B)/tests/$(d)/$(d),$(call objects_of,$(wildcard tests/$(d)/*.c)))),\
   $(foreach c,$(wildcard tests/$(d)/*.c),$(eval $(call test_program,$(B)/$(c:.c=),$(call objects_of,$(c)))))))
 
+# What a person calls without -j uses all cores.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
 .PHONY: tests unit test test-built check-references
 tests: all $(UNIT) $(TEST_PROGS)
 
@@ -169,25 +172,25 @@ test-built:
 
 # Packages may appear during `deps`, so the rest runs in a new make that sees them.
 test: deps
-	@$(MAKE) --no-print-directory test-built
+	@$(MAKE) $(JOBS) --no-print-directory test-built
 
 check-references: deps
-	@$(MAKE) --no-print-directory tests
+	@$(MAKE) $(JOBS) --no-print-directory tests
 	@B=$(B) tests/references/run.sh
 
 .PHONY: demo asan tsan arm64 test-arm64 fuzz fuzz-short
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) $(JOBS) --no-print-directory all
 	@B=$(B) demo/run.sh
 
 asan:
-	@$(MAKE) --no-print-directory SAN=1 test-built
+	@$(MAKE) $(JOBS) --no-print-directory SAN=1 test-built
 tsan:
-	@$(MAKE) --no-print-directory SAN=thread test-built
+	@$(MAKE) $(JOBS) --no-print-directory SAN=thread test-built
 arm64:
-	@$(MAKE) --no-print-directory ARM64=1 all
+	@$(MAKE) $(JOBS) --no-print-directory ARM64=1 all
 test-arm64:
-	@$(MAKE) --no-print-directory ARM64=1 test-built
+	@$(MAKE) $(JOBS) --no-print-directory ARM64=1 test-built
 
 # tests/fuzz/NAME.c defines LLVMFuzzerTestOneInput; tests/fuzz/corpus/NAME/ is what it starts from.
 ifeq ($(FUZZ),1)
@@ -197,7 +200,7 @@ $(FUZZERS): %: %.o $(COMMON_OBJ) $(B)/libsluice.a
 fuzzers: $(FUZZERS)
 endif
 fuzz:
-	@$(MAKE) --no-print-directory FUZZ=1 fuzzers
+	@$(MAKE) $(JOBS) --no-print-directory FUZZ=1 fuzzers
 fuzz-short: fuzz
 	@B=build-fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
 
