@@ -5,6 +5,7 @@
 #ifndef TESTS_OPS_CASES_H
 #define TESTS_OPS_CASES_H
 
+#include "kernels/fmath.h"
 #include "kernels/ops.h"
 #include "kernels/ops_layout.h"
 #include "kernels/quant.h"

@@ -126,8 +126,9 @@ static void cs_attn_one(struct cases *c, const struct cs_attn_shape *s)
     float *qn = cs_floats(c, s->n_head * s->d_k, 1), *kn = cs_floats(c, s->n_head * s->d_k, 1);
     for (uint32_t t = 0; t < s->n_tok; t++)
         for (uint32_t i = 0; i < s->n_rot / 2; i++) {
-            double f = t * pow(10000, -2.0 * i / s->n_rot);
-            rope[t * s->n_rot + i] = (float)cos(f), rope[t * s->n_rot + s->n_rot / 2 + i] = (float)sin(f);
+            double sine, cosine;
+            fmath_sincos(t * fmath_pow(10000, -2.0 * i / s->n_rot), &sine, &cosine);
+            rope[t * s->n_rot + i] = (float)cosine, rope[t * s->n_rot + s->n_rot / 2 + i] = (float)sine;
         }
     const uint32_t n = s->n_head * s->d_v,
                    forms = OPS_F32 | (n % 256 ? 0 : OPS_Q256) | (n % 32 ? 0 : OPS_Q32);
@@ -254,14 +255,15 @@ static void cs_delta_head(const struct cs_delta_shape *s, const struct cs_delta_
 static void cs_delta_one(struct cases *c, const struct cs_delta_shape *s)
 {
     const uint32_t nq = 2 * s->n_k * s->d_k + s->n_v * s->d_v, n = s->n_v * s->d_v;
-    const struct cs_delta_in in = {cs_floats(c, (size_t)s->n_tok * (nq + 5), 2),
-                                   cs_floats(c, (size_t)s->n_tok * n, 2),
-                                   cs_floats(c, s->n_tok * s->n_v, 3),
-                                   cs_floats(c, s->n_tok * s->n_v, 3),
-                                   cs_floats(c, nq * s->d_conv, 1),
-                                   cs_floats(c, s->n_v, 1),
-                                   cs_floats(c, s->n_v, 1),
-                                   cs_floats(c, s->d_v, 1)};
+    struct cs_delta_in in; /* one by one: their order is that of the random numbers */
+    in.qkv = cs_floats(c, (size_t)s->n_tok * (nq + 5), 2);
+    in.z = cs_floats(c, (size_t)s->n_tok * n, 2);
+    in.a = cs_floats(c, s->n_tok * s->n_v, 3);
+    in.b = cs_floats(c, s->n_tok * s->n_v, 3);
+    in.conv = cs_floats(c, nq * s->d_conv, 1);
+    in.dt = cs_floats(c, s->n_v, 1);
+    in.A = cs_floats(c, s->n_v, 1);
+    in.norm = cs_floats(c, s->d_v, 1);
     for (uint32_t h = 0; h < s->n_v; h++)
         in.A[h] = -fabsf(in.A[h]);
     const uint32_t whole[] = {0}, parts[] = {1, 1, 2, 17, 1, 0};
