@@ -28,50 +28,94 @@ struct form {
 };
 
 enum {
-    FORM_CHATML, FORM_CHATML_TIGHT, FORM_LLAMA3, FORM_LLAMA2, FORM_MISTRAL, FORM_MISTRAL_V3, FORM_MISTRAL_TEKKEN, FORM_MISTRAL_V7, FORM_MISTRAL_V7_SPACED, FORM_GEMMA, FORM_DEEPSEEK3, FORM_DEEPSEEK2, FORM_GLM4, FORM_PHI3, FORM_ZEPHYR, FORM_OLMO,
+    FORM_CHATML, FORM_CHATML_TIGHT, FORM_LLAMA3, FORM_LLAMA2, FORM_MISTRAL, FORM_MISTRAL_V3,
+    FORM_MISTRAL_TEKKEN, FORM_MISTRAL_V7, FORM_MISTRAL_V7_SPACED, FORM_GEMMA, FORM_DEEPSEEK3,
+    FORM_DEEPSEEK2, FORM_GLM4, FORM_PHI3, FORM_ZEPHYR, FORM_OLMO,
 };
 
 static const struct form forms[] = {
-    [FORM_CHATML] = {.name = "chatml", .begin = "", .system = "<|im_start|>system\n", .system_end = "<|im_end|>\n",
-     .user = "<|im_start|>user\n", .user_end = "<|im_end|>\n", .assistant = "<|im_start|>assistant\n",
-     .assistant_end = "<|im_end|>\n", .prompt = "<|im_start|>assistant\n"},
+    [FORM_CHATML] = {
+        .name = "chatml", .begin = "", .system = "<|im_start|>system\n", .system_end = "<|im_end|>\n",
+        .user = "<|im_start|>user\n", .user_end = "<|im_end|>\n", .assistant = "<|im_start|>assistant\n",
+        .assistant_end = "<|im_end|>\n", .prompt = "<|im_start|>assistant\n",
+    },
     /* where the template strips the line breaks around its control blocks */
-    [FORM_CHATML_TIGHT] = {.name = "chatml-tight", .begin = "", .system = "<|im_start|>system\n", .system_end = "<|im_end|>",
-     .user = "<|im_start|>user\n", .user_end = "<|im_end|>", .assistant = "<|im_start|>assistant\n",
-     .assistant_end = "<|im_end|>", .prompt = "<|im_start|>assistant"},
-    [FORM_LLAMA3] = {.name = "llama3", .begin = "", .system = "<|start_header_id|>system<|end_header_id|>\n\n",
-     .system_end = "<|eot_id|>", .user = "<|start_header_id|>user<|end_header_id|>\n\n", .user_end = "<|eot_id|>",
-     .assistant = "<|start_header_id|>assistant<|end_header_id|>\n\n", .assistant_end = "<|eot_id|>",
-     .prompt = "<|start_header_id|>assistant<|end_header_id|>\n\n", .trim = true},
-    [FORM_LLAMA2] = {.name = "llama2", .begin = "", .system = "<<SYS>>\n", .system_end = "\n<</SYS>>\n\n", .user = "[INST] ",
-     .user_end = " [/INST]", .assistant = " ", .assistant_end = " \2\1", .prompt = "",
-     .place = SYSTEM_FIRST_USER, .trim = true},
-    [FORM_MISTRAL] = {.name = "mistral", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST] ", .user_end = " [/INST]",
-     .assistant = "", .assistant_end = "\2", .prompt = "", .place = SYSTEM_FIRST_USER},
-    [FORM_MISTRAL_V3] = {.name = "mistral-v3", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST] ", .user_end = "[/INST]",
-     .assistant = " ", .assistant_end = "\2", .prompt = "", .place = SYSTEM_LAST_USER},
-    [FORM_MISTRAL_TEKKEN] = {.name = "mistral-tekken", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST]",
-     .user_end = "[/INST]", .assistant = "", .assistant_end = "\2", .prompt = "", .place = SYSTEM_LAST_USER},
-    [FORM_MISTRAL_V7] = {.name = "mistral-v7", .begin = "", .system = "[SYSTEM_PROMPT]", .system_end = "[/SYSTEM_PROMPT]",
-     .user = "[INST]", .user_end = "[/INST]", .assistant = "", .assistant_end = "\2", .prompt = ""},
-    [FORM_MISTRAL_V7_SPACED] = {.name = "mistral-v7-spaced", .begin = "", .system = "[SYSTEM_PROMPT] ", .system_end = "[/SYSTEM_PROMPT]",
-     .user = "[INST] ", .user_end = "[/INST]", .assistant = " ", .assistant_end = "\2", .prompt = ""},
-    [FORM_GEMMA] = {.name = "gemma", .begin = "", .system = "", .system_end = "\n\n", .user = "<start_of_turn>user\n",
-     .user_end = "<end_of_turn>\n", .assistant = "<start_of_turn>model\n", .assistant_end = "<end_of_turn>\n",
-     .prompt = "<start_of_turn>model\n", .place = SYSTEM_FIRST_USER, .trim = true},
-    [FORM_DEEPSEEK3] = {.name = "deepseek3", .begin = "", .system = "", .system_end = "", .user = "<｜User｜>", .user_end = "",
-     .assistant = "<｜Assistant｜>", .assistant_end = "<｜end▁of▁sentence｜>", .prompt = "<｜Assistant｜>"},
-    [FORM_DEEPSEEK2] = {.name = "deepseek2", .begin = "", .system = "", .system_end = "\n\n", .user = "User: ", .user_end = "\n\n",
-     .assistant = "Assistant: ", .assistant_end = "\2", .prompt = "Assistant:"},
-    [FORM_GLM4] = {.name = "glm4", .begin = "[gMASK]<sop>", .system = "<|system|>\n", .system_end = "", .user = "<|user|>\n",
-     .user_end = "", .assistant = "<|assistant|>\n", .assistant_end = "", .prompt = "<|assistant|>"},
-    [FORM_PHI3] = {.name = "phi3", .begin = "", .system = "<|system|>\n", .system_end = "<|end|>\n", .user = "<|user|>\n",
-     .user_end = "<|end|>\n", .assistant = "<|assistant|>\n", .assistant_end = "<|end|>\n",
-     .prompt = "<|assistant|>\n"},
-    [FORM_ZEPHYR] = {.name = "zephyr", .begin = "", .system = "<|system|>\n", .system_end = "\2\n", .user = "<|user|>\n",
-     .user_end = "\2\n", .assistant = "<|assistant|>\n", .assistant_end = "\2\n", .prompt = "<|assistant|>\n"},
-    [FORM_OLMO] = {.name = "olmo", .begin = "", .system = "<|system|>\n", .system_end = "\n", .user = "<|user|>\n",
-     .user_end = "\n", .assistant = "<|assistant|>\n", .assistant_end = "\2\n", .prompt = "<|assistant|>\n"},
+    [FORM_CHATML_TIGHT] = {
+        .name = "chatml-tight", .begin = "", .system = "<|im_start|>system\n", .system_end = "<|im_end|>",
+        .user = "<|im_start|>user\n", .user_end = "<|im_end|>", .assistant = "<|im_start|>assistant\n",
+        .assistant_end = "<|im_end|>", .prompt = "<|im_start|>assistant",
+    },
+    [FORM_LLAMA3] = {
+        .name = "llama3", .begin = "", .system = "<|start_header_id|>system<|end_header_id|>\n\n",
+        .system_end = "<|eot_id|>", .user = "<|start_header_id|>user<|end_header_id|>\n\n",
+        .user_end = "<|eot_id|>", .assistant = "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        .assistant_end = "<|eot_id|>", .prompt = "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        .trim = true,
+    },
+    [FORM_LLAMA2] = {
+        .name = "llama2", .begin = "", .system = "<<SYS>>\n", .system_end = "\n<</SYS>>\n\n",
+        .user = "[INST] ", .user_end = " [/INST]", .assistant = " ", .assistant_end = " \2\1",
+        .prompt = "", .place = SYSTEM_FIRST_USER, .trim = true,
+    },
+    [FORM_MISTRAL] = {
+        .name = "mistral", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST] ",
+        .user_end = " [/INST]", .assistant = "", .assistant_end = "\2", .prompt = "",
+        .place = SYSTEM_FIRST_USER,
+    },
+    [FORM_MISTRAL_V3] = {
+        .name = "mistral-v3", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST] ",
+        .user_end = "[/INST]", .assistant = " ", .assistant_end = "\2", .prompt = "",
+        .place = SYSTEM_LAST_USER,
+    },
+    [FORM_MISTRAL_TEKKEN] = {
+        .name = "mistral-tekken", .begin = "", .system = "", .system_end = "\n\n", .user = "[INST]",
+        .user_end = "[/INST]", .assistant = "", .assistant_end = "\2", .prompt = "",
+        .place = SYSTEM_LAST_USER,
+    },
+    [FORM_MISTRAL_V7] = {
+        .name = "mistral-v7", .begin = "", .system = "[SYSTEM_PROMPT]", .system_end = "[/SYSTEM_PROMPT]",
+        .user = "[INST]", .user_end = "[/INST]", .assistant = "", .assistant_end = "\2", .prompt = "",
+    },
+    [FORM_MISTRAL_V7_SPACED] = {
+        .name = "mistral-v7-spaced", .begin = "", .system = "[SYSTEM_PROMPT] ",
+        .system_end = "[/SYSTEM_PROMPT]", .user = "[INST] ", .user_end = "[/INST]", .assistant = " ",
+        .assistant_end = "\2", .prompt = "",
+    },
+    [FORM_GEMMA] = {
+        .name = "gemma", .begin = "", .system = "", .system_end = "\n\n", .user = "<start_of_turn>user\n",
+        .user_end = "<end_of_turn>\n", .assistant = "<start_of_turn>model\n",
+        .assistant_end = "<end_of_turn>\n", .prompt = "<start_of_turn>model\n", .place = SYSTEM_FIRST_USER,
+        .trim = true,
+    },
+    [FORM_DEEPSEEK3] = {
+        .name = "deepseek3", .begin = "", .system = "", .system_end = "", .user = "<｜User｜>",
+        .user_end = "", .assistant = "<｜Assistant｜>", .assistant_end = "<｜end▁of▁sentence｜>",
+        .prompt = "<｜Assistant｜>",
+    },
+    [FORM_DEEPSEEK2] = {
+        .name = "deepseek2", .begin = "", .system = "", .system_end = "\n\n", .user = "User: ",
+        .user_end = "\n\n", .assistant = "Assistant: ", .assistant_end = "\2", .prompt = "Assistant:",
+    },
+    [FORM_GLM4] = {
+        .name = "glm4", .begin = "[gMASK]<sop>", .system = "<|system|>\n", .system_end = "",
+        .user = "<|user|>\n", .user_end = "", .assistant = "<|assistant|>\n", .assistant_end = "",
+        .prompt = "<|assistant|>",
+    },
+    [FORM_PHI3] = {
+        .name = "phi3", .begin = "", .system = "<|system|>\n", .system_end = "<|end|>\n",
+        .user = "<|user|>\n", .user_end = "<|end|>\n", .assistant = "<|assistant|>\n",
+        .assistant_end = "<|end|>\n", .prompt = "<|assistant|>\n",
+    },
+    [FORM_ZEPHYR] = {
+        .name = "zephyr", .begin = "", .system = "<|system|>\n", .system_end = "\2\n",
+        .user = "<|user|>\n", .user_end = "\2\n", .assistant = "<|assistant|>\n", .assistant_end = "\2\n",
+        .prompt = "<|assistant|>\n",
+    },
+    [FORM_OLMO] = {
+        .name = "olmo", .begin = "", .system = "<|system|>\n", .system_end = "\n", .user = "<|user|>\n",
+        .user_end = "\n", .assistant = "<|assistant|>\n", .assistant_end = "\2\n",
+        .prompt = "<|assistant|>\n",
+    },
 };
 
 /* A copy of the template, NUL-terminated, with the \n inside its string literals as line breaks. */
@@ -141,7 +185,8 @@ const char *chat_template_name(const char *tmpl, size_t n_bytes)
 
 const char *chat_template_names(void)
 {
-    return "chatml, llama2, llama3, mistral (v1, v3, tekken, v7), gemma, deepseek2, deepseek3, glm4, phi3, zephyr, olmo";
+    return "chatml, llama2, llama3, mistral (v1, v3, tekken, v7), gemma, deepseek2, deepseek3, glm4, phi3, "
+           "zephyr, olmo";
 }
 
 /* ---- rendering ---------------------------------------------------------------- */
@@ -316,14 +361,16 @@ static void render(struct text *x, const struct variant *v, const struct sluice_
     put_form(x, v->prompt_tail);
 }
 
-int chat_template_apply(const char *tmpl, size_t n_bytes, const struct tokenizer *t, const struct sluice_message *msgs,
-                        size_t n_msgs, char **out, struct sluice_error *err)
+int chat_template_apply(const char *tmpl, size_t n_bytes, const struct tokenizer *t,
+                        const struct sluice_message *msgs, size_t n_msgs, char **out,
+                        struct sluice_error *err)
 {
     *out = NULL;
     for (size_t i = 0; i < n_msgs; i++) {
         const char *r = msgs[i].role;
         if (!r || !msgs[i].content || (strcmp(r, "system") && strcmp(r, "user") && strcmp(r, "assistant")))
-            return err_set(err, SLUICE_EINVAL, "message %zu has the role \"%.40s\"; known: system, user, assistant", i + 1,
+            return err_set(err, SLUICE_EINVAL,
+                           "message %zu has the role \"%.40s\"; known: system, user, assistant", i + 1,
                            r ? r : "");
     }
     char *s = readable(tmpl, n_bytes);
@@ -332,9 +379,11 @@ int chat_template_apply(const char *tmpl, size_t n_bytes, const struct tokenizer
     const struct form *f = recognise(s);
     if (!f) {
         free(s);
-        return err_set(err, SLUICE_EUNSUPPORTED,
-                       "the model's chat template is of a form that is not known; use --raw and write the prompt as "
-                       "the model expects it (known: %s)", chat_template_names());
+        return err_set(
+            err, SLUICE_EUNSUPPORTED,
+            "the model's chat template is of a form that is not known; use --raw and write the prompt as "
+            "the model expects it (known: %s)",
+            chat_template_names());
     }
     struct variant v = vary(f, s);
     struct text x = {.t = t};

@@ -19,7 +19,8 @@ const char *chat_template_names(void);
  * NUL-terminated.  The text is to be tokenized with SLUICE_TOKENIZE_BOS and _SPECIAL: it begins with
  * the BOS token's text only where the template asks for one that the tokenizer does not add.
  * SLUICE_EUNSUPPORTED for an unknown template, SLUICE_EINVAL for an unknown role. */
-int chat_template_apply(const char *tmpl, size_t n_bytes, const struct tokenizer *t, const struct sluice_message *msgs,
-                        size_t n_msgs, char **out, struct sluice_error *err) SLUICE_MUST_CHECK;
+int chat_template_apply(const char *tmpl, size_t n_bytes, const struct tokenizer *t,
+                        const struct sluice_message *msgs, size_t n_msgs, char **out,
+                        struct sluice_error *err) SLUICE_MUST_CHECK;
 
 #endif

@@ -21,7 +21,8 @@ int decoder_create(const struct tokenizer *t, struct sluice_decoder **out, struc
 {
     size_t room;
     *out = NULL;
-    if (!mem_mul((size_t)t->vocab.max_bytes + 4, 3, &room) || !(*out = mem_calloc(1, sizeof **out + room + 1)))
+    if (!mem_mul((size_t)t->vocab.max_bytes + 4, 3, &room) ||
+        !(*out = mem_calloc(1, sizeof **out + room + 1)))
         return err_set(err, SLUICE_ENOMEM, "no memory for a decoder");
     (*out)->t = t;
     return 0;

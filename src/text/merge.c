@@ -80,8 +80,8 @@ static void emit_symbol(struct merger *m, const unsigned char *s, size_t n, int3
 static size_t char_len(unsigned char c) { return c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4; }
 
 /* The rank of joining a symbol of la bytes at s with the next of lb bytes, and the token it makes. */
-static inline uint32_t pair_rank(const struct vocab *v, const unsigned char *s, size_t la, size_t lb, int32_t ia,
-                                 int32_t ib, int32_t *out)
+static inline uint32_t pair_rank(const struct vocab *v, const unsigned char *s, size_t la, size_t lb,
+                                 int32_t ia, int32_t ib, int32_t *out)
 {
     if (v->kind != VOCAB_SPM)
         return ia < 0 || ib < 0 ? NO_RANK : vocab_find_merge(v, ia, ib, out);
@@ -127,10 +127,11 @@ static bool merge_short(struct merger *m, const unsigned char *s, size_t n)
         k += !left_out(m, y[k].id);
     }
     y[k].start = (uint32_t)n;
-#define RANK(i) \
-    (y[i].rank = (i) + 1 < k ? pair_rank(v, s + y[i].start, y[(i) + 1].start - y[i].start, \
-                                         y[(i) + 2].start - y[(i) + 1].start, y[i].id, y[(i) + 1].id, &y[i].out) \
-                             : NO_RANK)
+#define RANK(i)                                                                                          \
+    (y[i].rank = (i) + 1 < k                                                                             \
+                     ? pair_rank(v, s + y[i].start, y[(i) + 1].start - y[i].start,                       \
+                                 y[(i) + 2].start - y[(i) + 1].start, y[i].id, y[(i) + 1].id, &y[i].out) \
+                     : NO_RANK)
     for (unsigned i = 0; i < k; i++)
         RANK(i);
     for (;;) {

@@ -34,7 +34,8 @@ struct merger {
 };
 
 /* n_bytes: of the text to come, to size the cache. */
-int merge_init(struct merger *m, const struct vocab *v, size_t n_bytes, int32_t *ids, size_t cap) SLUICE_MUST_CHECK;
+int merge_init(struct merger *m, const struct vocab *v, size_t n_bytes, int32_t *ids,
+               size_t cap) SLUICE_MUST_CHECK;
 void merge_free(struct merger *m);
 void merge_emit(struct merger *m, int32_t id);
 /* Appends the ids of the word s[n] (valid UTF-8; it must stay in place until merge_free).

@@ -91,7 +91,8 @@ static uint32_t compose(uint32_t a, uint32_t b)
 {
     if (a >= L_BASE && a < L_BASE + L_N && b >= V_BASE && b < V_BASE + V_N)
         return S_BASE + ((a - L_BASE) * V_N + (b - V_BASE)) * T_N;
-    if (a >= S_BASE && a < S_BASE + L_N * V_N * T_N && (a - S_BASE) % T_N == 0 && b > T_BASE && b < T_BASE + T_N)
+    if (a >= S_BASE && a < S_BASE + L_N * V_N * T_N && (a - S_BASE) % T_N == 0 && b > T_BASE &&
+        b < T_BASE + T_N)
         return a + (b - T_BASE);
     uint64_t key = (uint64_t)a << 32 | b;
     size_t lo = 0, hi = NFC_N_COMPOSE;
@@ -176,7 +177,8 @@ static int room(unsigned char **out, size_t k, size_t *cap, size_t more)
 }
 
 /* A stretch of text that neither composes with nor is ordered across what surrounds it. */
-static int stretch(struct buffer *b, const unsigned char *s, size_t n, unsigned char **out, size_t *k, size_t *cap)
+static int stretch(struct buffer *b, const unsigned char *s, size_t n, unsigned char **out, size_t *k,
+                   size_t *cap)
 {
     b->n = 0;
     for (size_t i = 0; i < n;) {

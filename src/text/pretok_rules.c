@@ -97,8 +97,9 @@ static const uint32_t deepseek_letters[][2] = {
     {0x10400, 0x1044f}, {0x104b0, 0x104d3}, {0x104d8, 0x104fb}, {0x10c80, 0x10cb2}, {0x10cc0, 0x10cf2},
     {0x118a0, 0x118df}, {0x1e900, 0x1e943},
 };
-#define SET(name, cls, rng) \
-    static const struct pretok_set name = {.classes = (cls), .n_ranges = sizeof rng / sizeof rng[0], .ranges = rng}
+#define SET(name, cls, rng)                 \
+    static const struct pretok_set name = { \
+        .classes = (cls), .n_ranges = sizeof rng / sizeof rng[0], .ranges = rng}
 SET(set_ascii_digits, 0, ascii_digits);
 SET(set_crlf, 0, crlf);
 SET(set_falcon, P, falcon_extra);
@@ -123,12 +124,13 @@ const struct pretok_rule pretok_rules[] = {
      .stages = {WORDS(gpt2)}, .n_stages = 1},
     /* GPT-NeoX's tokenizer.json and its descendants normalise to NFC. */
     {"olmo mpt", .nfc_from = 50254, .stages = {WORDS(gpt2)}, .n_stages = 1},
-    {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
-     .ignore_merges = true, .add_bos = true, .stages = {WORDS(llama3)}, .n_stages = 1},
+    {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano", .ignore_merges = true,
+     .add_bos = true, .stages = {WORDS(llama3)}, .n_stages = 1},
     {"dbrx smaug-bpe chatglm-bpe", .stages = {WORDS(llama3)}, .n_stages = 1},
     {"glm4 glm5", .ignore_merges = true, .stages = {WORDS(llama3)}, .n_stages = 1},
     {"qwen2", .nfc_from = 151643, .stages = {WORDS(qwen2)}, .n_stages = 1},
-    {"deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2 bailingmoe bailingmoe2 llada-moe",
+    {"deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2 bailingmoe bailingmoe2 "
+     "llada-moe",
      .stages = {WORDS(qwen2)}, .n_stages = 1},
     {"qwen35", .nfc_from = 200000, /* Qwen3.5 and 3.6 have 248k tokens */
      .stages = {WORDS(qwen35)}, .n_stages = 1},
@@ -142,16 +144,20 @@ const struct pretok_rule pretok_rules[] = {
      .stages = {RUNS(set_n, NONE, 1, 3), RUNS(set_deepseek3_cjk, NONE, 1, 0), {.kind = PRETOK_DEEPSEEK}},
      .n_stages = 3},
     {"deepseek-llm",
-     .stages = {RUNS(set_crlf, NONE, 1, 1), RUNS(set_deepseek_letters, PRETOK_LEAD_WS, 1, 0),
-                RUNS(set_deepseek_punct, PRETOK_LEAD_WS, 1, 0), {.kind = PRETOK_TRAIL_WS},
-                RUNS(set_deepseek_cjk, NONE, 1, 0), RUNS(set_n, NONE, 1, 0)},
+     .stages = {RUNS(set_crlf, NONE, 1, 1),
+                RUNS(set_deepseek_letters, PRETOK_LEAD_WS, 1, 0),
+                RUNS(set_deepseek_punct, PRETOK_LEAD_WS, 1, 0),
+                {.kind = PRETOK_TRAIL_WS},
+                RUNS(set_deepseek_cjk, NONE, 1, 0),
+                RUNS(set_n, NONE, 1, 0)},
      .n_stages = 6},
     {"deepseek-coder",
-     .stages = {RUNS(set_crlf, NONE, 1, 1), RUNS(set_l, PRETOK_LEAD_WS, 1, 0), RUNS(set_p, PRETOK_LEAD_WS, 1, 0),
-                RUNS(set_deepseek_cjk, NONE, 1, 0), RUNS(set_n, NONE, 1, 1)},
+     .stages = {RUNS(set_crlf, NONE, 1, 1), RUNS(set_l, PRETOK_LEAD_WS, 1, 0),
+                RUNS(set_p, PRETOK_LEAD_WS, 1, 0), RUNS(set_deepseek_cjk, NONE, 1, 0),
+                RUNS(set_n, NONE, 1, 1)},
      .n_stages = 5},
-    {"falcon",
-     .stages = {RUNS(set_falcon, NONE, 1, 0), WORDS(gpt2), RUNS(set_ascii_digits, NONE, 3, 3)}, .n_stages = 3},
+    {"falcon", .stages = {RUNS(set_falcon, NONE, 1, 0), WORDS(gpt2), RUNS(set_ascii_digits, NONE, 3, 3)},
+     .n_stages = 3},
     {"default",
      .stages = {RUNS(set_default, NONE, 1, 0), WORDS(gpt2), RUNS(set_n, NONE, 1, 0),
                 RUNS(set_ascii_digits, NONE, 3, 3)},

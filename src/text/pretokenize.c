@@ -32,8 +32,10 @@ const struct pretok_rule *pretokenize_find(const char *name, size_t n)
 
 const char *pretokenize_names(void)
 {
-    return "gpt-2, llama-bpe, qwen2, qwen35, smollm, deepseek-v3, deepseek-llm, deepseek-coder, gpt-4o, glm4, "
-           "chatglm-bpe, dbrx, olmo, mpt, falcon, starcoder, refact, command-r, tekken, stablelm2, poro-chat, "
+    return "gpt-2, llama-bpe, qwen2, qwen35, smollm, deepseek-v3, deepseek-llm, deepseek-coder, gpt-4o, "
+           "glm4, "
+           "chatglm-bpe, dbrx, olmo, mpt, falcon, starcoder, refact, command-r, tekken, stablelm2, "
+           "poro-chat, "
            "viking, default";
 }
 

@@ -40,7 +40,12 @@ struct sluice_sampler {
 void sluice_sampler_params_init(struct sluice_sampler_params *p)
 {
     *p = (struct sluice_sampler_params){
-        .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1.0f, .repeat_last_n = 64,
+        .temp = 0.8f,
+        .top_k = 40,
+        .top_p = 0.95f,
+        .min_p = 0.05f,
+        .repeat_penalty = 1.0f,
+        .repeat_last_n = 64,
         .seed = 0,
     };
 }
@@ -100,7 +105,8 @@ static int check(const struct sluice_sampler_params *p, uint32_t n_vocab, struct
     if (!(p->temp >= 0 && p->temp <= FLT_MAX))
         return err_set(err, SLUICE_EINVAL, "temp is %g; it must be 0 (greedy) or more", (double)p->temp);
     if (!(p->top_p > 0 && p->top_p <= 1))
-        return err_set(err, SLUICE_EINVAL, "top-p is %g; it must be above 0 and at most 1 (off)", (double)p->top_p);
+        return err_set(err, SLUICE_EINVAL, "top-p is %g; it must be above 0 and at most 1 (off)",
+                       (double)p->top_p);
     if (!(p->min_p >= 0 && p->min_p <= 1))
         return err_set(err, SLUICE_EINVAL, "min-p is %g; it must be 0 (off) to 1", (double)p->min_p);
     if (!(p->repeat_penalty > 0 && p->repeat_penalty <= FLT_MAX))
@@ -109,8 +115,8 @@ static int check(const struct sluice_sampler_params *p, uint32_t n_vocab, struct
     return 0;
 }
 
-int sluice_sampler_create(const struct sluice_sampler_params *p, uint32_t n_vocab, struct sluice_sampler **out,
-                          struct sluice_error *err)
+int sluice_sampler_create(const struct sluice_sampler_params *p, uint32_t n_vocab,
+                          struct sluice_sampler **out, struct sluice_error *err)
 {
     *out = NULL;
     int rc = check(p, n_vocab, err);
@@ -169,7 +175,7 @@ void sluice_sampler_accept(struct sluice_sampler *s, int32_t id)
 
 static float sane(float x) { return x != x ? -INFINITY : x > FLT_MAX ? FLT_MAX : x; }
 
-/* A copy with recent tokens made less likely (once each); the logits as they are if there is nothing to do. */
+/* A copy with recent tokens made less likely (once each); the logits themselves if there are none. */
 static const float *penalise(struct sluice_sampler *s, const float *logits)
 {
     if (!s->n_recent)

@@ -28,7 +28,8 @@ int special_init(struct special *sp, const struct vocab *v)
         uint32_t k = 0;
         for (uint32_t i = 0; i < v->n; i++) {
             uint8_t t = v->type[i];
-            if ((t != VOCAB_CONTROL && t != VOCAB_UNKNOWN && t != VOCAB_USER_DEFINED) || v->offset[i + 1] == v->offset[i])
+            if ((t != VOCAB_CONTROL && t != VOCAB_UNKNOWN && t != VOCAB_USER_DEFINED) ||
+                v->offset[i + 1] == v->offset[i])
                 continue;
             if (pass)
                 sp->ids[k] = (int32_t)i;
@@ -102,7 +103,8 @@ static int32_t match_at(const struct special *sp, const unsigned char *s, size_t
     return best;
 }
 
-int32_t special_find(const struct special *sp, const unsigned char *s, size_t n, bool control, size_t *at, size_t *len)
+int32_t special_find(const struct special *sp, const unsigned char *s, size_t n, bool control, size_t *at,
+                     size_t *len)
 {
     if (control ? !sp->n : !sp->n_user)
         return -1;

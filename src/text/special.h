@@ -21,7 +21,8 @@ int special_init(struct special *sp, const struct vocab *v) SLUICE_MUST_CHECK;
 void special_free(struct special *sp);
 /* The first special token in s[*at .. n): its id, its place in *at and length in *len; or -1.
  * Without `control`, user-defined ones only. */
-int32_t special_find(const struct special *sp, const unsigned char *s, size_t n, bool control, size_t *at, size_t *len);
+int32_t special_find(const struct special *sp, const unsigned char *s, size_t n, bool control, size_t *at,
+                     size_t *len);
 /* The special token of exactly these bytes, or -1. */
 int32_t special_lookup(const struct special *sp, const unsigned char *s, size_t n);
 

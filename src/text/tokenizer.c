@@ -7,7 +7,10 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-static bool str_is(struct gguf_str s, const char *text) { return s.n == strlen(text) && !memcmp(s.p, text, s.n); }
+static bool str_is(struct gguf_str s, const char *text)
+{
+    return s.n == strlen(text) && !memcmp(s.p, text, s.n);
+}
 
 /* An id of the vocabulary, `absent` where the key is missing or out of range. */
 static int32_t get_id(const struct gguf *g, const char *key, uint32_t n_vocab, int32_t absent)
@@ -58,7 +61,8 @@ static void find_ends(const struct gguf *g, struct tokenizer *t)
     }
     /* gpt-oss: <|end|> only ends a message inside the answer. */
     int32_t end = tokenizer_find_special(t, "<|end|>", 7);
-    if (end >= 0 && tokenizer_find_special(t, "<|return|>", 10) >= 0 && tokenizer_find_special(t, "<|call|>", 8) >= 0)
+    if (end >= 0 && tokenizer_find_special(t, "<|return|>", 10) >= 0 &&
+        tokenizer_find_special(t, "<|call|>", 8) >= 0)
         drop_end(t, end);
 }
 
@@ -84,7 +88,8 @@ static int find_rule(const struct gguf *g, struct tokenizer *t, struct sluice_er
         gguf_get_str(g, "tokenizer.ggml.pre", &pre);
     t->rule = pretokenize_find(pre.p, pre.n);
     if (!t->rule)
-        return err_set(err, SLUICE_EUNSUPPORTED, "unknown pre-tokenizer \"%.*s\" (tokenizer.ggml.pre); known: %s",
+        return err_set(err, SLUICE_EUNSUPPORTED,
+                       "unknown pre-tokenizer \"%.*s\" (tokenizer.ggml.pre); known: %s",
                        (int)(pre.n < 80 ? pre.n : 80), pre.p, pretokenize_names());
     return 0;
 }
@@ -120,7 +125,8 @@ static int create(const struct gguf *g, struct tokenizer *t, struct sluice_error
     t->bos = get_id(g, "tokenizer.ggml.bos_token_id", n, kind == VOCAB_SPM ? 1 : -1);
     t->eos = get_id(g, "tokenizer.ggml.eos_token_id", n, kind == VOCAB_SPM ? 2 : -1);
     /* Byte-level BPE leaves out what it has no token for, whatever unknown token the file names. */
-    t->unk = kind == VOCAB_BPE ? -1 : get_id(g, "tokenizer.ggml.unknown_token_id", n, kind == VOCAB_SPM ? 0 : -1);
+    t->unk =
+        kind == VOCAB_BPE ? -1 : get_id(g, "tokenizer.ggml.unknown_token_id", n, kind == VOCAB_SPM ? 0 : -1);
     t->add_bos = kind != VOCAB_BPE || pretokenize_add_bos(t->rule);
     t->space_prefix = kind == VOCAB_SPM;
     gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);

@@ -24,7 +24,8 @@ struct tokenizer;
 
 /* The gguf must outlive the tokenizer.  SLUICE_EUNSUPPORTED names a model or pre-tokenizer that is
  * not known; SLUICE_EFORMAT a vocabulary that contradicts itself. */
-int tokenizer_create(const struct gguf *g, struct tokenizer **out, struct sluice_error *err) SLUICE_MUST_CHECK;
+int tokenizer_create(const struct gguf *g, struct tokenizer **out,
+                     struct sluice_error *err) SLUICE_MUST_CHECK;
 void tokenizer_free(struct tokenizer *t);
 /* Heap bytes held, beyond the gguf's. */
 uint64_t tokenizer_memory_bytes(const struct tokenizer *t);
@@ -48,6 +49,7 @@ bool tokenizer_add_bos(const struct tokenizer *t);
 bool tokenizer_add_eos(const struct tokenizer *t);
 
 /* Implements sluice_decoder_create; push, flush and free are those of sluice.h, in decoder.c. */
-int decoder_create(const struct tokenizer *t, struct sluice_decoder **out, struct sluice_error *err) SLUICE_MUST_CHECK;
+int decoder_create(const struct tokenizer *t, struct sluice_decoder **out,
+                   struct sluice_error *err) SLUICE_MUST_CHECK;
 
 #endif

@@ -12,7 +12,10 @@
  * Byte-level vocabularies write each byte as a printable character: bytes 33-126, 161-172 and
  * 174-255 as themselves, the others as U+0100 onwards in order (GPT-2's bytes_to_unicode). */
 
-static bool is_plain_byte(uint32_t c) { return (c >= 33 && c <= 126) || (c >= 161 && c <= 172) || (c >= 174 && c <= 255); }
+static bool is_plain_byte(uint32_t c)
+{
+    return (c >= 33 && c <= 126) || (c >= 161 && c <= 172) || (c >= 174 && c <= 255);
+}
 
 static void alphabet_init(int16_t byte_of[512])
 {
@@ -24,7 +27,8 @@ static void alphabet_init(int16_t byte_of[512])
 
 /* Writes the bytes that p[n] stands for; the count, or SIZE_MAX if it is not written in the
  * alphabet.  Never writes more than n bytes. */
-static size_t alphabet_decode(const int16_t byte_of[512], const unsigned char *p, size_t n, unsigned char *out)
+static size_t alphabet_decode(const int16_t byte_of[512], const unsigned char *p, size_t n,
+                              unsigned char *out)
 {
     size_t k = 0;
     for (size_t i = 0; i < n;) {
@@ -51,7 +55,10 @@ static int byte_token(const unsigned char *p, size_t n)
         return -1;
     int v = 0;
     for (int i = 3; i < 5; i++) {
-        int c = p[i], d = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        int c = p[i], d = c >= '0' && c <= '9'   ? c - '0'
+                          : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                          : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                                 : -1;
         if (d < 0)
             return -1;
         v = v * 16 + d;
@@ -161,13 +168,15 @@ static int load_types(const struct gguf *g, struct vocab *v, struct sluice_error
     for (uint32_t i = 0; i < v->n; i++) {
         uint32_t x;
         if (!gguf_kv_u32(kv, i, &x))
-            return err_set(err, SLUICE_EFORMAT, "tokenizer.ggml.token_type: element %u is not a token type", i);
+            return err_set(err, SLUICE_EFORMAT, "tokenizer.ggml.token_type: element %u is not a token type",
+                           i);
         v->type[i] = x <= VOCAB_BYTE ? (uint8_t)x : VOCAB_UNDEFINED;
     }
     return 0;
 }
 
-static int load_tokens(const struct gguf *g, struct vocab *v, const int16_t byte_of[512], struct sluice_error *err)
+static int load_tokens(const struct gguf *g, struct vocab *v, const int16_t byte_of[512],
+                       struct sluice_error *err)
 {
     const struct gguf_kv *kv = string_array(g, "tokenizer.ggml.tokens");
     if (!kv || kv->n == 0)
@@ -197,7 +206,8 @@ static int load_tokens(const struct gguf *g, struct vocab *v, const int16_t byte
             if (v->byte_id[b] < 0)
                 v->byte_id[b] = (int32_t)i;
             k = 1;
-        } else if (v->type[i] == VOCAB_NORMAL || v->type[i] == VOCAB_UNDEFINED || v->type[i] == VOCAB_UNUSED) {
+        } else if (v->type[i] == VOCAB_NORMAL || v->type[i] == VOCAB_UNDEFINED ||
+                   v->type[i] == VOCAB_UNUSED) {
             k = v->kind == VOCAB_BPE ? alphabet_decode(byte_of, p, s.n, v->arena + used)
                                      : unescape_space(p, s.n, v->arena + used);
         }
@@ -229,7 +239,8 @@ static bool mergeable(const struct vocab *v, uint32_t id)
                 return false;
         return true;
     }
-    return type == VOCAB_NORMAL || type == VOCAB_UNDEFINED || type == VOCAB_USER_DEFINED || type == VOCAB_UNUSED;
+    return type == VOCAB_NORMAL || type == VOCAB_UNDEFINED || type == VOCAB_USER_DEFINED ||
+           type == VOCAB_UNUSED;
 }
 
 static int build_find(struct vocab *v, struct sluice_error *err)
@@ -242,7 +253,8 @@ static int build_find(struct vocab *v, struct sluice_error *err)
     /* Normal tokens first: a user-defined one may have the same bytes. */
     for (int pass = 0; pass < 2; pass++)
         for (uint32_t i = 0; i < v->n; i++)
-            if (v->offset[i + 1] > v->offset[i] && (v->type[i] == VOCAB_USER_DEFINED) == pass && mergeable(v, i))
+            if (v->offset[i + 1] > v->offset[i] && (v->type[i] == VOCAB_USER_DEFINED) == pass &&
+                mergeable(v, i))
                 find_insert(v, i);
     if (v->kind == VOCAB_BPE)
         for (unsigned b = 0; b < 256; b++) {
@@ -253,22 +265,26 @@ static int build_find(struct vocab *v, struct sluice_error *err)
 }
 
 /* One half of a merge as bytes of text. */
-static size_t merge_half(const struct vocab *v, const int16_t byte_of[512], const char *p, size_t n, unsigned char *out)
+static size_t merge_half(const struct vocab *v, const int16_t byte_of[512], const char *p, size_t n,
+                         unsigned char *out)
 {
     return v->kind == VOCAB_BPE ? alphabet_decode(byte_of, (const unsigned char *)p, n, out)
                                 : unescape_space((const unsigned char *)p, n, out);
 }
 
-static int load_merges(const struct gguf *g, struct vocab *v, const int16_t byte_of[512], struct sluice_error *err)
+static int load_merges(const struct gguf *g, struct vocab *v, const int16_t byte_of[512],
+                       struct sluice_error *err)
 {
     const struct gguf_kv *kv = string_array(g, "tokenizer.ggml.merges");
     if (!kv)
         return err_set(err, SLUICE_EFORMAT, "the file has no merges (tokenizer.ggml.merges)");
     if (kv->n > INT32_MAX - 1)
-        return err_set(err, SLUICE_EFORMAT, "tokenizer.ggml.merges: %llu merges are too many", (unsigned long long)kv->n);
+        return err_set(err, SLUICE_EFORMAT, "tokenizer.ggml.merges: %llu merges are too many",
+                       (unsigned long long)kv->n);
     size_t size = table_size((size_t)kv->n);
     v->n_merges = (uint32_t)kv->n;
-    v->merges = account(v, mem_calloc(v->n_merges ? v->n_merges : 1, sizeof *v->merges), v->n_merges * sizeof *v->merges);
+    v->merges = account(v, mem_calloc(v->n_merges ? v->n_merges : 1, sizeof *v->merges),
+                        v->n_merges * sizeof *v->merges);
     v->merge_find = account(v, mem_calloc(size, 4), size * 4);
     unsigned char *buf = malloc((size_t)v->max_bytes + 1);
     if (!v->merges || !v->merge_find || !buf) {
@@ -307,7 +323,8 @@ static int load_merges(const struct gguf *g, struct vocab *v, const int16_t byte
         if (t != tmp)
             free(t);
         int32_t dup;
-        if (m->left < 0 || m->right < 0 || m->out < 0 || vocab_find_merge(v, m->left, m->right, &dup) != UINT32_MAX)
+        if (m->left < 0 || m->right < 0 || m->out < 0 ||
+            vocab_find_merge(v, m->left, m->right, &dup) != UINT32_MAX)
             continue;
         uint32_t h = merge_hash(m->left, m->right);
         while (v->merge_find[h & v->merge_mask])
@@ -386,7 +403,8 @@ static int build_glue(struct vocab *v, struct sluice_error *err)
     return 0;
 }
 
-int vocab_load(const struct gguf *g, enum vocab_kind kind, bool keep_find, struct vocab *v, struct sluice_error *err)
+int vocab_load(const struct gguf *g, enum vocab_kind kind, bool keep_find, struct vocab *v,
+               struct sluice_error *err)
 {
     int16_t byte_of[512];
     alphabet_init(byte_of);

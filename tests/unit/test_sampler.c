@@ -164,8 +164,8 @@ static void fixed_draws(void **state)
             got[i] = sluice_sampler_sample(s, logits);
         sluice_sampler_free(s);
         if (memcmp(got, cases[c].want, sizeof got))
-            fail_msg("case %zu: {%d, %d, %d, %d, %d, %d, %d, %d}", c, got[0], got[1], got[2], got[3], got[4], got[5], got[6],
-                     got[7]);
+            fail_msg("case %zu: {%d, %d, %d, %d, %d, %d, %d, %d}", c, got[0], got[1], got[2], got[3], got[4],
+                     got[5], got[6], got[7]);
     }
     free(logits);
 }

@@ -106,8 +106,9 @@ static void golden_ids(void **state)
 static void round_trip(void **state)
 {
     (void)state;
-    static const char *const pres[] = {"qwen35", "gpt-2", "smollm", "tekken", "deepseek-llm", "deepseek-coder", "falcon",
-                                       "default", "viking", "minicpm5", "seed-coder", "gpt-4o", "deepseek-v3"};
+    static const char *const pres[] = {"qwen35",         "gpt-2",  "smollm",     "tekken", "deepseek-llm",
+                                       "deepseek-coder", "falcon", "default",    "viking", "minicpm5",
+                                       "seed-coder",     "gpt-4o", "deepseek-v3"};
     int32_t ids[4096];
     for (size_t p = 0; p < sizeof pres / sizeof pres[0]; p++) {
         struct loaded l = with_pre(pres[p]);
@@ -252,9 +253,29 @@ static void streaming(void **state)
 static void long_words(void **state)
 {
     (void)state;
-    static const char *const units[] = {"a", "ab", " ", "\n", " \n", "1", "'", "'s", ".", "\xf0\x9f\x9a\x80", "e\xcc\x81\xcc\xa3", "\xe4\xb8\xad",
-                                        "\xff", "\t ", "A", "aA", "<", "<|", "\xe2\x96\x81", "\xcc\xa3\xcc\x81", "/\n"};
-    static const char *const pres[] = {"qwen2", "gpt-4o", "deepseek-v3", "deepseek-llm", "falcon", "smollm", NULL};
+    static const char *const units[] = {"a",
+                                        "ab",
+                                        " ",
+                                        "\n",
+                                        " \n",
+                                        "1",
+                                        "'",
+                                        "'s",
+                                        ".",
+                                        "\xf0\x9f\x9a\x80",
+                                        "e\xcc\x81\xcc\xa3",
+                                        "\xe4\xb8\xad",
+                                        "\xff",
+                                        "\t ",
+                                        "A",
+                                        "aA",
+                                        "<",
+                                        "<|",
+                                        "\xe2\x96\x81",
+                                        "\xcc\xa3\xcc\x81",
+                                        "/\n"};
+    static const char *const pres[] = {"qwen2",  "gpt-4o", "deepseek-v3", "deepseek-llm",
+                                       "falcon", "smollm", NULL};
     const size_t n = 1 << 20;
     char *text = malloc(n);
     for (size_t p = 0; p < sizeof pres / sizeof pres[0]; p++) {
@@ -310,8 +331,9 @@ static void bad_vocabularies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_ids),     cmocka_unit_test(round_trip),       cmocka_unit_test(special_tokens),
-        cmocka_unit_test(few_ids_wanted), cmocka_unit_test(ill_formed),       cmocka_unit_test(streaming),
+        cmocka_unit_test(golden_ids),     cmocka_unit_test(round_trip),
+        cmocka_unit_test(special_tokens), cmocka_unit_test(few_ids_wanted),
+        cmocka_unit_test(ill_formed),     cmocka_unit_test(streaming),
         cmocka_unit_test(long_words),     cmocka_unit_test(bad_vocabularies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
