@@ -28,7 +28,7 @@ static void toy_weight(struct toy_walk *w, const char *name, struct ops_weight *
 static void toy_kv(struct toy_walk *w, struct ops_kv *kv, uint32_t n_head_kv, uint32_t d_k, uint32_t d_v,
                    uint32_t end, bool written)
 {
-    uint64_t k, v;
+    uint64_t k = 0, v = 0;
     if (end > kv->n_ctx || !dtype_row_bytes(kv->type, (uint64_t)n_head_kv * d_k, &k) ||
         !dtype_row_bytes(kv->type, (uint64_t)n_head_kv * d_v, &v))
         toy_die("%s: position %u of %u", w->op, end, kv->n_ctx);

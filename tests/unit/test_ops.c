@@ -28,8 +28,8 @@ static struct cases run_cases(int n_threads, enum cpu_level level, bool check)
     return c;
 }
 
-/* The bytes of all cases, FNV-1a: what every CPU, compiler and level computes.  It changes where the arithmetic
- * that docs/ARCHITECTURE.md defines changes, and then on purpose. */
+/* The bytes of all cases, FNV-1a: what every CPU, compiler and level computes.  It changes where the
+ * arithmetic that docs/ARCHITECTURE.md defines changes, and then on purpose. */
 #define CASES_HASH UINT64_C(0xf2085b3af5a575ed)
 
 static void test_right(void **state)
