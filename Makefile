@@ -174,6 +174,11 @@ test-built:
 test: deps
 	@$(MAKE) $(JOBS) --no-print-directory test-built
 
+# Minutes and gigabytes: not part of test.
+.PHONY: check-budget
+check-budget: all
+	@BUDGET_FULL=1 B=$(B) tests/budget/run_budget.sh
+
 check-references: deps
 	@$(MAKE) $(JOBS) --no-print-directory tests
 	@B=$(B) tests/references/run.sh

@@ -3,7 +3,8 @@
  *     equiv MODEL N_TOK [q8|f32]
  *
  * Runs N_TOK pseudo-random tokens through the model in one plain way, keeps the logits of every position, and
- * compares (memcmp) with what other ways of running make of the same tokens.  Where a variant is meant to evict
+ * compares (memcmp) with what other ways of running make of the same tokens.  Where a variant is meant to
+ * evict
  * experts or to read them more than once, that it did so is checked too. */
 #include "base/cpu.h"
 #include "engine/engine.h"
@@ -52,7 +53,8 @@ static void on_logits(void *user, uint32_t part, uint32_t i_tok, const float *lo
     }
 }
 
-static int feed(struct sluice_context *c, const struct sluice_batch_part *parts, uint32_t n_parts, uint32_t base,
+static int feed(struct sluice_context *c, const struct sluice_batch_part *parts, uint32_t n_parts,
+                uint32_t base,
                 struct sluice_error *err)
 {
     struct catch_rows rows = {base};
@@ -94,7 +96,8 @@ static int feed_interleaved(struct sluice_context *c, struct sluice_error *err)
         for (uint32_t i = 1; i < 3; i++)
             p[n++] = (struct sluice_batch_part){.seq = seq_of[i]};
         for (uint32_t i = 0; i < n; i++) {
-            uint32_t k = i == 0 ? 0 : p[i].seq == 0 ? 1 : 2, left = n_tok - at[k], take = 1 + rnd(i == 0 ? 41 : 17);
+            uint32_t k = i == 0 ? 0 : p[i].seq == 0 ? 1 : 2, left = n_tok - at[k], take = 1 +
+                rnd(i == 0 ? 41 : 17);
             p[i].tokens = (k == 0 ? tokens : noise) + at[k];
             p[i].n_tok = take < left ? take : left;
             p[i].logits_from = i == 0 ? 0 : rnd(p[i].n_tok + 1);
@@ -197,7 +200,8 @@ static void compare(const struct variant *v)
             snprintf(why, sizeof why, "logits of token %u differ (handed over %u times)", i, seen[i]);
             ok = false;
         }
-    if (ok && info.n_expert && v->cache == SLUICE_CACHE_MIN && (s.expert_evictions == 0 || s.bytes_read <= info.expert_bytes)) {
+    if (ok && info.n_expert && v->cache == SLUICE_CACHE_MIN &&
+        (s.expert_evictions == 0 || s.bytes_read <= info.expert_bytes)) {
         snprintf(why, sizeof why, "evicted %llu experts and read %llu bytes: that is no stress",
                  (unsigned long long)s.expert_evictions, (unsigned long long)s.bytes_read);
         ok = false;
@@ -231,7 +235,8 @@ static void compare_levels(void)
     for (int i = 0; i < CPU_N_LEVELS; i++) {
         if (!cpu_level_allowed((enum cpu_level)i) || (enum cpu_level)i == cpu_level_best())
             continue;
-        struct variant v = {names[i], 2, 48, MIN, 0, cpu_level_name((enum cpu_level)i), NULL, 0, false, feed_steps};
+        struct variant v = {names[i], 2, 48, MIN, 0, cpu_level_name((enum cpu_level)i), NULL, 0, false,
+                            feed_steps};
         snprintf(names[i], sizeof names[i], "CPU level %s, smallest cache", v.level);
         compare(&v);
     }
@@ -274,7 +279,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++)
         compare(&variants[i]);
     compare_levels();
-    printf("%s, act %s: %d passed, %d failed\n", argv[1], act == SLUICE_ACT_F32 ? "f32" : "q8", n_passed, n_failed);
+    printf("%s, act %s: %d passed, %d failed\n", argv[1], act == SLUICE_ACT_F32 ? "f32" : "q8", n_passed,
+           n_failed);
     sluice_model_free(model);
     free(tokens);
     free(noise);

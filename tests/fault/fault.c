@@ -2,9 +2,12 @@
  *
  *     fault MODEL TMP_FILE [STEP]
  *
- * For each read (or each STEPth) of a run in turn (loading included): it fails, and the run must end in one error line that
- * names the file, hand over no wrong logits, leave the sequences empty, and give the right ones when tried again.
- * Short, late and shuffled reads must change no bit.  Prefixes of the file, of many lengths, must be refused. */
+ * For each read (or each STEPth) of a run in turn (loading included): it fails, and the run must end in one
+ * error line that
+ * names the file, hand over no wrong logits, leave the sequences empty, and give the right ones when tried
+ * again.
+ * Short, late and shuffled reads must change no bit.  Prefixes of the file, of many lengths, must be
+ * refused. */
 #include "engine/engine.h"
 
 #include <stdio.h>
@@ -60,7 +63,8 @@ static int decode(struct sluice_context *c, struct sluice_error *err)
     return rc;
 }
 
-static int create(struct sluice_model *m, enum sluice_io io, const char *script, bool tight, struct sluice_context **c,
+static int create(struct sluice_model *m, enum sluice_io io, const char *script, bool tight,
+                  struct sluice_context **c,
                   struct sluice_error *err)
 {
     struct sluice_params p;
@@ -78,7 +82,8 @@ static int create(struct sluice_model *m, enum sluice_io io, const char *script,
     return context_create_hooked(m, &p, &h, NULL, NULL, c, err);
 }
 
-/* Runs with the nth read failing.  1: it did fail and all was as it should be; 0: there is no nth read; -1: wrong. */
+/* Runs with the nth read failing.  1: it did fail and all was as it should be; 0: there is no nth read; -1:
+ * wrong. */
 static int nth_fails(struct sluice_model *m, const char *rule, unsigned n, enum sluice_io io, bool tight)
 {
     char script[64], what[128];
@@ -105,7 +110,8 @@ static int nth_fails(struct sluice_model *m, const char *rule, unsigned n, enum 
             }
         }
     }
-    if (rc < 0 && result >= 0 && !(one_line(&err) && rc == SLUICE_EIO && err.code == rc && strstr(err.msg, ".gguf"))) {
+    if (rc < 0 &&
+        result >= 0 && !(one_line(&err) && rc == SLUICE_EIO && err.code == rc && strstr(err.msg, ".gguf"))) {
         verdict(false, what, err.msg);
         result = -1;
     }
@@ -116,7 +122,8 @@ static int nth_fails(struct sluice_model *m, const char *rule, unsigned n, enum 
 static void each_read(struct sluice_model *m, const char *rule, enum sluice_io io, bool tight, unsigned step)
 {
     unsigned n = 1, fired = 0;
-    /* A failed read ahead of need is no error (it is read again when needed, and that is what counts), so a run that
+    /* A failed read ahead of need is no error (it is read again when needed, and that is what counts), so a
+     * run that
      * succeeds is not the end; many in a row are. */
     unsigned idle = 0;
     for (; n < 100000 && idle < 40 * step; n += step) {
@@ -166,7 +173,8 @@ static void cut_short(const char *path, const char *tmp, uint64_t n_bytes)
 {
     for (int i = 0; i <= 64; i++) {
         /* dense near the start, where the grammar is; then even; then just short of the end */
-        long n = i < 24 ? (long)i * i * i : i < 64 ? (long)(n_bytes * (uint64_t)(i - 23) / 41) : (long)n_bytes - 1;
+        long n = i < 24 ? (long)i * i * i : i < 64 ? (long)(n_bytes * (uint64_t)(i - 23) / 41) :
+            (long)n_bytes - 1;
         struct sluice_model *m = NULL;
         struct sluice_error err = {0};
         char what[64];
