@@ -12,7 +12,8 @@ QDEC_INLINE void dequant_16(__m128i q, int bias, float s, float m, const bool mi
     __m256 vs = _mm256_set1_ps(s), vm = _mm256_set1_ps(m);
     __m256i b = _mm256_set1_epi32(bias);
     __m256 lo = _mm256_mul_ps(vs, _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(q), b)));
-    __m256 hi = _mm256_mul_ps(vs, _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(_mm_srli_si128(q, 8)), b)));
+    __m256 hi = _mm256_mul_ps(
+        vs, _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(_mm_srli_si128(q, 8)), b)));
     _mm256_storeu_ps(dst, min ? _mm256_add_ps(lo, vm) : lo);
     _mm256_storeu_ps(dst + 8, min ? _mm256_add_ps(hi, vm) : hi);
 }
@@ -41,9 +42,10 @@ QDEC_INLINE void dequant_256(uint32_t type, const uint8_t *s, float *dst, uint64
         float d = dequant_d(type, blk.d), m = min ? -quant_f16_to_f32(blk.m) : 0.0f;
         for (int i = 0; i < 8; i++) {
             int g = 2 * i;
-            dequant_16(_mm256_castsi256_si128(blk.q[i]), qdec_bias(type), d * (float)sc[g], m * (float)mn[g], min, dst + 32 * i);
-            dequant_16(_mm256_extracti128_si256(blk.q[i], 1), qdec_bias(type), d * (float)sc[g + 1], m * (float)mn[g + 1], min,
-                       dst + 32 * i + 16);
+            dequant_16(_mm256_castsi256_si128(blk.q[i]), qdec_bias(type), d * (float)sc[g], m * (float)mn[g],
+                       min, dst + 32 * i);
+            dequant_16(_mm256_extracti128_si256(blk.q[i], 1), qdec_bias(type), d * (float)sc[g + 1],
+                       m * (float)mn[g + 1], min, dst + 32 * i + 16);
         }
     }
 }
@@ -56,7 +58,8 @@ QDEC_INLINE void dequant_32(uint32_t type, const uint8_t *s, float *dst, uint64_
         const uint8_t *p = s + b / subs * qdec_bytes(type);
         uint32_t sub = (uint32_t)(b % subs) * (two ? 2 : 1);
         __m256i q = qdec_32(type, p, sub);
-        float d0 = dequant_d(type, qdec_32_d(type, p, sub)), m = min ? quant_f16_to_f32(qdec_u16(p + 2)) : 0.0f;
+        float d0 = dequant_d(type, qdec_32_d(type, p, sub)),
+              m = min ? quant_f16_to_f32(qdec_u16(p + 2)) : 0.0f;
         float d1 = two ? dequant_d(type, qdec_32_d(type, p, sub + 1)) : d0;
         dequant_16(_mm256_castsi256_si128(q), qdec_bias(type), d0, m, min, dst);
         dequant_16(_mm256_extracti128_si256(q, 1), qdec_bias(type), d1, m, min, dst + 16);
@@ -104,7 +107,8 @@ QDEC_INLINE uint32_t acts_max(const float *x, uint32_t n)
     const __m256i abs = _mm256_set1_epi32(0x7fffffff);
     __m256i m = _mm256_setzero_si256();
     for (uint32_t i = 0; i < n; i += 8)
-        m = _mm256_max_epu32(m, _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(const void *)(x + i)), abs));
+        m = _mm256_max_epu32(
+            m, _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(const void *)(x + i)), abs));
     __m128i v = _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
     v = _mm_max_epu32(v, _mm_shuffle_epi32(v, 0x4e));
     v = _mm_max_epu32(v, _mm_shuffle_epi32(v, 0xb1));
@@ -118,7 +122,8 @@ QDEC_INLINE __m256i acts_round8(const float *x, __m256 id)
 
 void acts_avx2_quantize(uint32_t act_block, const float *x, uint64_t n, int8_t *q, float *d, int16_t *sum16)
 {
-    for (uint64_t b = 0; b < n / act_block; b++, x += act_block, q += act_block, sum16 += act_block / 16, d++) {
+    for (uint64_t b = 0; b < n / act_block;
+         b++, x += act_block, q += act_block, sum16 += act_block / 16, d++) {
         uint32_t bits = acts_max(x, act_block);
         float amax;
         memcpy(&amax, &bits, 4);

@@ -1,5 +1,5 @@
-/* f32_avx2: products with float activations, AVX2.  kern.h's 16 virtual lanes are two registers for each pair of a
- * row and a token; tiles of 2 rows and 3 tokens keep 12.  As f32_avx512.c otherwise. */
+/* f32_avx2: products with float activations, AVX2.  kern.h's 16 virtual lanes are two registers for each
+ * pair of a row and a token; tiles of 2 rows and 3 tokens keep 12.  As f32_avx512.c otherwise. */
 #include "kernels/f32_x86.h"
 #include "kernels/qdec_x86.h"
 
@@ -26,20 +26,22 @@ QDEC_INLINE float f256_fold(const float *lane)
 }
 
 /* lane += w * x for what is left of a row; other lanes stay as they are. */
-QDEC_INLINE void f256_tail(uint32_t type, const uint8_t *row, const float *x, uint32_t i, uint32_t n, float *lane)
+QDEC_INLINE void f256_tail(uint32_t type, const uint8_t *row, const float *x, uint32_t i, uint32_t n,
+                           float *lane)
 {
     for (uint32_t l = 0; i < n; i++, l++) {
         float w;
         if (type == DTYPE_F32)
             memcpy(&w, row + 4 * (size_t)i, 4);
         else
-            w = type == DTYPE_F16 ? quant_f16_to_f32(qdec_u16(row + 2 * (size_t)i)) : quant_bf16_to_f32(qdec_u16(row + 2 * (size_t)i));
+            w = type == DTYPE_F16 ? quant_f16_to_f32(qdec_u16(row + 2 * (size_t)i))
+                                  : quant_bf16_to_f32(qdec_u16(row + 2 * (size_t)i));
         lane[l] = _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(w), _mm_set_ss(x[i]), _mm_set_ss(lane[l])));
     }
 }
 
-QDEC_INLINE void f256_tile(uint32_t type, const struct f256_rows *a, const float *const *x, const int R, const int T,
-                           float *out, size_t ld_out)
+QDEC_INLINE void f256_tile(uint32_t type, const struct f256_rows *a, const float *const *x, const int R,
+                           const int T, float *out, size_t ld_out)
 {
     __m256 acc[2][TILE_R][TILE_T];
     uint32_t i = 0;
@@ -52,7 +54,9 @@ QDEC_INLINE void f256_tile(uint32_t type, const struct f256_rows *a, const float
     for (; i + 16 <= a->n; i += 16) {
         if (T == 1)
             for (int r = 0; r < R; r++)
-                _mm_prefetch((const char *)a->w + (size_t)r * a->row_bytes + i * (type == DTYPE_F32 ? 4 : 2) + 1024, _MM_HINT_T0);
+                _mm_prefetch((const char *)a->w + (size_t)r * a->row_bytes + i * (type == DTYPE_F32 ? 4 : 2) +
+                                 1024,
+                             _MM_HINT_T0);
         QDEC_UNROLL
         for (int h = 0; h < 2; h++) {
             __m256 w[TILE_R];
@@ -82,8 +86,8 @@ QDEC_INLINE void f256_tile(uint32_t type, const struct f256_rows *a, const float
     }
 }
 
-QDEC_INLINE void f256_tokens(uint32_t type, const struct f256_rows *a, const int R, const float *x, size_t ldx,
-                             const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)
+QDEC_INLINE void f256_tokens(uint32_t type, const struct f256_rows *a, const int R, const float *x,
+                             size_t ldx, const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)
 {
     for (uint32_t t = 0; t < n_tok;) {
         uint32_t step = n_tok - t >= TILE_T ? TILE_T : 1;
@@ -98,24 +102,25 @@ QDEC_INLINE void f256_tokens(uint32_t type, const struct f256_rows *a, const int
     }
 }
 
-#define DEFINE(T)                                                                                                 \
-    static void f256_rows_##T(const struct f256_rows *a, uint32_t n_rows, const float *x, size_t ldx,             \
-                              const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)                      \
-    {                                                                                                             \
-        struct f256_rows v = *a;                                                                                  \
-        uint32_t r = 0;                                                                                           \
-        for (; r + TILE_R <= n_rows; r += TILE_R, v.w += TILE_R * v.row_bytes)                                    \
-            f256_tokens(DTYPE_##T, &v, TILE_R, x, ldx, idx, n_tok, out + r, ld_out);                              \
-        for (; r < n_rows; r++, v.w += v.row_bytes)                                                               \
-            f256_tokens(DTYPE_##T, &v, 1, x, ldx, idx, n_tok, out + r, ld_out);                                   \
+#define DEFINE(T)                                                                                     \
+    static void f256_rows_##T(const struct f256_rows *a, uint32_t n_rows, const float *x, size_t ldx, \
+                              const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)          \
+    {                                                                                                 \
+        struct f256_rows v = *a;                                                                      \
+        uint32_t r = 0;                                                                               \
+        for (; r + TILE_R <= n_rows; r += TILE_R, v.w += TILE_R * v.row_bytes)                        \
+            f256_tokens(DTYPE_##T, &v, TILE_R, x, ldx, idx, n_tok, out + r, ld_out);                  \
+        for (; r < n_rows; r++, v.w += v.row_bytes)                                                   \
+            f256_tokens(DTYPE_##T, &v, 1, x, ldx, idx, n_tok, out + r, ld_out);                       \
     }
 DEFINE(F32)
 DEFINE(F16)
 DEFINE(BF16)
 #undef DEFINE
 
-void f32_avx2_matmul(uint32_t type, const void *w, size_t row_bytes, uint32_t n_rows, uint32_t n, const float *x,
-                     size_t ldx, const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out, void *scratch)
+void f32_avx2_matmul(uint32_t type, const void *w, size_t row_bytes, uint32_t n_rows, uint32_t n,
+                     const float *x, size_t ldx, const int32_t *idx, uint32_t n_tok, float *out,
+                     size_t ld_out, void *scratch)
 {
     enum { AT_ONCE = 4 }; /* dequantised rows that meet all tokens together */
     struct f256_rows a = {w, row_bytes, n};

@@ -1,7 +1,7 @@
 /* f32_avx512: products with float activations, AVX-512.
  *
- * kern.h's 16 virtual lanes are one register for each pair of a row and a token; tiles of 4 rows and 6 tokens keep
- * 24 of them.  Quantised rows are dequantised into scratch first, 4 at a time. */
+ * kern.h's 16 virtual lanes are one register for each pair of a row and a token; tiles of 4 rows and 6
+ * tokens keep 24 of them.  Quantised rows are dequantised into scratch first, 4 at a time. */
 #include "kernels/f32_x86.h"
 #include "kernels/qdec_x86.h"
 
@@ -29,8 +29,9 @@ QDEC_INLINE float f512_fold(__m512 v)
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
 }
 
-QDEC_INLINE void f512_step(uint32_t type, const struct f512_rows *a, const float *const *x, uint32_t i, __mmask16 mask,
-                           const bool whole, const int R, const int T, __m512 acc[TILE_R][TILE_T])
+QDEC_INLINE void f512_step(uint32_t type, const struct f512_rows *a, const float *const *x, uint32_t i,
+                           __mmask16 mask, const bool whole, const int R, const int T,
+                           __m512 acc[TILE_R][TILE_T])
 {
     __m512 w[TILE_R];
     QDEC_UNROLL
@@ -41,12 +42,13 @@ QDEC_INLINE void f512_step(uint32_t type, const struct f512_rows *a, const float
         __m512 v = whole ? _mm512_loadu_ps(x[t] + i) : _mm512_maskz_loadu_ps(mask, x[t] + i);
         QDEC_UNROLL
         for (int r = 0; r < R; r++)
-            acc[r][t] = whole ? _mm512_fmadd_ps(w[r], v, acc[r][t]) : _mm512_mask3_fmadd_ps(w[r], v, acc[r][t], mask);
+            acc[r][t] =
+                whole ? _mm512_fmadd_ps(w[r], v, acc[r][t]) : _mm512_mask3_fmadd_ps(w[r], v, acc[r][t], mask);
     }
 }
 
-QDEC_INLINE void f512_tile(uint32_t type, const struct f512_rows *a, const float *const *x, const int R, const int T,
-                           float *out, size_t ld_out)
+QDEC_INLINE void f512_tile(uint32_t type, const struct f512_rows *a, const float *const *x, const int R,
+                           const int T, float *out, size_t ld_out)
 {
     __m512 acc[TILE_R][TILE_T];
     uint32_t i = 0;
@@ -59,7 +61,9 @@ QDEC_INLINE void f512_tile(uint32_t type, const struct f512_rows *a, const float
     for (; i + 16 <= a->n; i += 16) {
         if (T == 1) /* memory decides: ask ahead */
             for (int r = 0; r < R; r++)
-                _mm_prefetch((const char *)a->w + (size_t)r * a->row_bytes + i * (type == DTYPE_F32 ? 4 : 2) + 1024, _MM_HINT_T0);
+                _mm_prefetch((const char *)a->w + (size_t)r * a->row_bytes + i * (type == DTYPE_F32 ? 4 : 2) +
+                                 1024,
+                             _MM_HINT_T0);
         f512_step(type, a, x, i, 0xffff, true, R, T, acc);
     }
     if (i < a->n)
@@ -72,8 +76,8 @@ QDEC_INLINE void f512_tile(uint32_t type, const struct f512_rows *a, const float
     }
 }
 
-QDEC_INLINE void f512_tokens(uint32_t type, const struct f512_rows *a, const int R, const float *x, size_t ldx,
-                             const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)
+QDEC_INLINE void f512_tokens(uint32_t type, const struct f512_rows *a, const int R, const float *x,
+                             size_t ldx, const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)
 {
     for (uint32_t t = 0; t < n_tok;) {
         uint32_t left = n_tok - t, step = left >= TILE_T ? TILE_T : left >= 3 ? 3 : left >= 2 ? 2 : 1;
@@ -89,24 +93,25 @@ QDEC_INLINE void f512_tokens(uint32_t type, const struct f512_rows *a, const int
     }
 }
 
-#define DEFINE(T)                                                                                                 \
-    static void f512_rows_##T(const struct f512_rows *a, uint32_t n_rows, const float *x, size_t ldx,             \
-                              const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)                      \
-    {                                                                                                             \
-        struct f512_rows v = *a;                                                                                  \
-        uint32_t r = 0;                                                                                           \
-        for (; r + TILE_R <= n_rows; r += TILE_R, v.w += TILE_R * v.row_bytes)                                    \
-            f512_tokens(DTYPE_##T, &v, TILE_R, x, ldx, idx, n_tok, out + r, ld_out);                              \
-        for (; r < n_rows; r++, v.w += v.row_bytes)                                                               \
-            f512_tokens(DTYPE_##T, &v, 1, x, ldx, idx, n_tok, out + r, ld_out);                                   \
+#define DEFINE(T)                                                                                     \
+    static void f512_rows_##T(const struct f512_rows *a, uint32_t n_rows, const float *x, size_t ldx, \
+                              const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)          \
+    {                                                                                                 \
+        struct f512_rows v = *a;                                                                      \
+        uint32_t r = 0;                                                                               \
+        for (; r + TILE_R <= n_rows; r += TILE_R, v.w += TILE_R * v.row_bytes)                        \
+            f512_tokens(DTYPE_##T, &v, TILE_R, x, ldx, idx, n_tok, out + r, ld_out);                  \
+        for (; r < n_rows; r++, v.w += v.row_bytes)                                                   \
+            f512_tokens(DTYPE_##T, &v, 1, x, ldx, idx, n_tok, out + r, ld_out);                       \
     }
 DEFINE(F32)
 DEFINE(F16)
 DEFINE(BF16)
 #undef DEFINE
 
-void f32_avx512_matmul(uint32_t type, const void *w, size_t row_bytes, uint32_t n_rows, uint32_t n, const float *x,
-                       size_t ldx, const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out, void *scratch)
+void f32_avx512_matmul(uint32_t type, const void *w, size_t row_bytes, uint32_t n_rows, uint32_t n,
+                       const float *x, size_t ldx, const int32_t *idx, uint32_t n_tok, float *out,
+                       size_t ld_out, void *scratch)
 {
     struct f512_rows a = {w, row_bytes, n};
     switch (type) {

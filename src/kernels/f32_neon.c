@@ -32,7 +32,8 @@ static inline float f32n_fold(const float *lane)
 
 /* One row, T tokens. */
 static inline __attribute__((always_inline)) void f32n_tile(uint32_t type, const uint8_t *row, uint32_t n,
-                                                             const float *const *x, const int T, float *out, size_t ld_out)
+                                                            const float *const *x, const int T, float *out,
+                                                            size_t ld_out)
 {
     float32x4_t acc[TILE_T][4];
     uint32_t i = 0;
@@ -55,8 +56,8 @@ static inline __attribute__((always_inline)) void f32n_tile(uint32_t type, const
     }
 }
 
-static inline void f32n_row(uint32_t type, const uint8_t *row, uint32_t n, const float *x, size_t ldx, const int32_t *idx,
-                            uint32_t n_tok, float *out, size_t ld_out)
+static inline void f32n_row(uint32_t type, const uint8_t *row, uint32_t n, const float *x, size_t ldx,
+                            const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)
 {
     for (uint32_t t = 0; t < n_tok;) {
         uint32_t step = n_tok - t >= TILE_T ? TILE_T : 1;
@@ -71,8 +72,9 @@ static inline void f32n_row(uint32_t type, const uint8_t *row, uint32_t n, const
     }
 }
 
-void f32_neon_matmul(uint32_t type, const void *w, size_t row_bytes, uint32_t n_rows, uint32_t n, const float *x,
-                     size_t ldx, const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out, void *scratch)
+void f32_neon_matmul(uint32_t type, const void *w, size_t row_bytes, uint32_t n_rows, uint32_t n,
+                     const float *x, size_t ldx, const int32_t *idx, uint32_t n_tok, float *out,
+                     size_t ld_out, void *scratch)
 {
     for (uint32_t r = 0; r < n_rows; r++) {
         const uint8_t *row = (const uint8_t *)w + r * row_bytes;
@@ -123,9 +125,11 @@ void f32_neon_dequantize_row(uint32_t type, const void *src, float *dst, uint64_
 }
 
 /* quant_acts_row's operations. */
-void f32_neon_quantize_acts(uint32_t act_block, const float *x, uint64_t n, int8_t *q, float *d, int16_t *sum16)
+void f32_neon_quantize_acts(uint32_t act_block, const float *x, uint64_t n, int8_t *q, float *d,
+                            int16_t *sum16)
 {
-    for (uint64_t b = 0; b < n / act_block; b++, x += act_block, q += act_block, sum16 += act_block / 16, d++) {
+    for (uint64_t b = 0; b < n / act_block;
+         b++, x += act_block, q += act_block, sum16 += act_block / 16, d++) {
         uint32x4_t max = vdupq_n_u32(0);
         for (uint32_t i = 0; i < act_block; i += 4)
             max = vmaxq_u32(max, vandq_u32(vreinterpretq_u32_f32(vld1q_f32(x + i)), vdupq_n_u32(0x7fffffff)));
@@ -145,7 +149,8 @@ void f32_neon_quantize_acts(uint32_t act_block, const float *x, uint64_t n, int8
             int16x4_t h[4];
             for (int j = 0; j < 4; j++) /* ties to even */
                 h[j] = vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i + 4 * j), id)));
-            int8x16_t v = vcombine_s8(vmovn_s16(vcombine_s16(h[0], h[1])), vmovn_s16(vcombine_s16(h[2], h[3])));
+            int8x16_t v =
+                vcombine_s8(vmovn_s16(vcombine_s16(h[0], h[1])), vmovn_s16(vcombine_s16(h[2], h[3])));
             vst1q_s8(q + i, v);
             sum16[i / 16] = vaddlvq_s8(v);
         }

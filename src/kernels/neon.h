@@ -14,6 +14,7 @@ void q_neon_init(struct kern *k);
 
 kern_matmul_f32_fn f32_neon_matmul;
 void f32_neon_dequantize_row(uint32_t type, const void *src, float *dst, uint64_t n);
-void f32_neon_quantize_acts(uint32_t act_block, const float *x, uint64_t n, int8_t *q, float *d, int16_t *sum16);
+void f32_neon_quantize_acts(uint32_t act_block, const float *x, uint64_t n, int8_t *q, float *d,
+                            int16_t *sum16);
 
 #endif

@@ -30,7 +30,8 @@ QDEC_INLINE __m256i q256_dot(uint32_t type, const struct qdec_block *b, const in
     const int bias = q256_bias(type);
     __m256i acc = _mm256_setzero_si256();
     __m256i scales[2] = {_mm256_permute4x64_epi64(b->scale, 0x44), _mm256_permute4x64_epi64(b->scale, 0xee)};
-    const __m256i first = _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
+    const __m256i first =
+        _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
     QDEC_UNROLL
     for (int i = 0; i < 8; i++) { /* groups 2i and 2i + 1, one to each half */
         __m256i p = q256_mul(type, q256_form(type, b->q[i]), qdec_load32((const uint8_t *)x + 32 * i));
@@ -40,7 +41,8 @@ QDEC_INLINE __m256i q256_dot(uint32_t type, const struct qdec_block *b, const in
         acc = _mm256_add_epi32(acc, _mm256_madd_epi16(p, s));
     }
     if (bias)
-        acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_mullo_epi16(b->scale, _mm256_set1_epi16((short)-bias)), sum16));
+        acc = _mm256_add_epi32(
+            acc, _mm256_madd_epi16(_mm256_mullo_epi16(b->scale, _mm256_set1_epi16((short)-bias)), sum16));
     return acc;
 }
 
@@ -77,9 +79,11 @@ QDEC_INLINE void q256_few_256(uint32_t type, const struct q256_args *a, uint32_t
             __m256 dw = q256_d(type, d_raw), mw = q256_m(type, m_raw);
             for (uint32_t t = 0; t < T; t++) {
                 __m256 dx = _mm256_set1_ps(a->x->d[q256_token(a, t0 + t) * (a->n / 256) + b]);
-                acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(dw, dx), _mm256_cvtepi32_ps(q256_tree(part[t])), acc[t]);
+                acc[t] =
+                    _mm256_fmadd_ps(_mm256_mul_ps(dw, dx), _mm256_cvtepi32_ps(q256_tree(part[t])), acc[t]);
                 if (qdec_has_min(type))
-                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(mw, dx), _mm256_cvtepi32_ps(q256_tree(min_part[t])), acc[t]);
+                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(mw, dx),
+                                             _mm256_cvtepi32_ps(q256_tree(min_part[t])), acc[t]);
             }
         }
         for (uint32_t t = 0; t < T; t++)
@@ -117,7 +121,8 @@ QDEC_INLINE void q256_few_32(uint32_t type, const struct q256_args *a, uint32_t 
                     m_raw[r] = qdec_u16(s + 2);
                 for (uint32_t t = 0; t < T; t++) {
                     const int8_t *x = a->x->q + q256_token(a, t0 + t) * a->n + 32 * b;
-                    part[t][r] = _mm256_madd_epi16(q256_mul(type, v, qdec_load32((const uint8_t *)x)), _mm256_set1_epi16(1));
+                    part[t][r] = _mm256_madd_epi16(q256_mul(type, v, qdec_load32((const uint8_t *)x)),
+                                                   _mm256_set1_epi16(1));
                 }
             }
             for (uint32_t t = 0; t < T; t++) {
@@ -125,19 +130,23 @@ QDEC_INLINE void q256_few_32(uint32_t type, const struct q256_args *a, uint32_t 
                 const int16_t *s16 = a->x->sum16 + row * (a->n / 16) + 2 * b;
                 __m256 dx = _mm256_set1_ps(a->x->d[row * n32 + b]);
                 __m256i u = q256_fold4(part[t]), v = q256_fold4(part[t] + 4);
-                __m256i s0 = _mm256_permute2x128_si256(u, v, 0x20), s1 = _mm256_permute2x128_si256(u, v, 0x31);
+                __m256i s0 = _mm256_permute2x128_si256(u, v, 0x20),
+                        s1 = _mm256_permute2x128_si256(u, v, 0x31);
                 int all = s16[0] + s16[1];
                 if (two)
                     s0 = _mm256_sub_epi32(s0, _mm256_set1_epi32(bias * s16[0]));
                 else
                     s0 = _mm256_sub_epi32(_mm256_add_epi32(s0, s1), _mm256_set1_epi32(bias * all));
-                acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_d(type, d_raw[0]), dx), _mm256_cvtepi32_ps(s0), acc[t]);
+                acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_d(type, d_raw[0]), dx), _mm256_cvtepi32_ps(s0),
+                                         acc[t]);
                 if (two) {
                     s1 = _mm256_sub_epi32(s1, _mm256_set1_epi32(bias * s16[1]));
-                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_d(type, d_raw[1]), dx), _mm256_cvtepi32_ps(s1), acc[t]);
+                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_d(type, d_raw[1]), dx),
+                                             _mm256_cvtepi32_ps(s1), acc[t]);
                 }
                 if (qdec_has_min(type))
-                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_m(type, m_raw), dx), _mm256_set1_ps((float)all), acc[t]);
+                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_m(type, m_raw), dx),
+                                             _mm256_set1_ps((float)all), acc[t]);
             }
         }
         for (uint32_t t = 0; t < T; t++)

@@ -6,8 +6,8 @@
  *
  *   chunk of a panel, 256 weights of 8 rows: q[64][8][4] (weight quartet, row, weight): q + bias, or
  *   signed where wide
- *     blocks of 256:  scale int16[16][8][2] (group, row, twice); bias and min int16[8][8][2] (pair of groups, row,
- *                     group), bias = -scale * bias; d, m float[8]
+ *     blocks of 256:  scale int16[16][8][2] (group, row, twice); bias and min int16[8][8][2] (pair of
+ *                     groups, row, group), bias = -scale * bias; d, m float[8]
  *     blocks of 32:   d, m float[8][8];  of 16: d float[16][8] */
 #ifndef SLUICE_KERNELS_Q_AVX2_H
 #define SLUICE_KERNELS_Q_AVX2_H
@@ -15,8 +15,14 @@
 #include "kernels/kern.h"
 #include "kernels/qdec_x86.h"
 
-enum { QA_SCALE = 2048, QA_BIAS = QA_SCALE + 512, QA_MIN = QA_BIAS + 256, QA_D = QA_MIN + 256, QA_M = QA_D + 32,
-       QA_BYTES = QA_M + 32 };
+enum {
+    QA_SCALE = 2048,
+    QA_BIAS = QA_SCALE + 512,
+    QA_MIN = QA_BIAS + 256,
+    QA_D = QA_MIN + 256,
+    QA_M = QA_D + 32,
+    QA_BYTES = QA_M + 32
+};
 enum { QA32_D = 2048, QA32_M = QA32_D + 256, QA16_D = 2048, QA32_BYTES = 2560 };
 
 struct q256_args {
@@ -34,7 +40,10 @@ struct q256_args {
 /* Sets every matmul_q8. */
 void q_avx2_init(struct kern *k);
 
-QDEC_INLINE size_t q256_token(const struct q256_args *a, uint32_t t) { return a->idx ? (size_t)a->idx[t] : t; }
+QDEC_INLINE size_t q256_token(const struct q256_args *a, uint32_t t)
+{
+    return a->idx ? (size_t)a->idx[t] : t;
+}
 
 /* Four registers to one: lane j of each half is the sum of v[j]'s half. */
 QDEC_INLINE __m256i q256_fold4(const __m256i *v)

@@ -1,5 +1,5 @@
-/* q_avx512: q8 products of every quantised type with AVX-512 VNNI: few tokens, and the unpacking of panels for
- * many.  See q_avx512.h. */
+/* q_avx512: q8 products of every quantised type with AVX-512 VNNI: few tokens, and the unpacking of
+ * panels for many.  See q_avx512.h. */
 #include "kernels/q_avx512.h"
 
 #include "kernels/kern_types.h"
@@ -48,9 +48,11 @@ QDEC_INLINE __m512i q512_dot(uint32_t type, const struct q512_block *b, const in
             acc = _mm512_dpbusd_epi32(acc, b->q[i], xi);
         } else if (qdec_wide(type)) {
             __m512i s = _mm512_permutexvar_epi32(index, wide_scale);
-            acc = _mm512_add_epi32(acc, _mm512_mullo_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), b->q[i], xi), s));
+            acc = _mm512_add_epi32(
+                acc, _mm512_mullo_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), b->q[i], xi), s));
         } else {
-            __m512i s = _mm512_permutexvar_epi16(_mm512_or_si512(index, _mm512_slli_epi32(index, 16)), scales);
+            __m512i s =
+                _mm512_permutexvar_epi16(_mm512_or_si512(index, _mm512_slli_epi32(index, 16)), scales);
             acc = _mm512_dpwssd_epi32(acc, _mm512_maddubs_epi16(b->q[i], xi), s);
         }
     }
@@ -64,14 +66,15 @@ QDEC_INLINE __m512i q512_dot(uint32_t type, const struct q512_block *b, const in
 /* part[16] to sums of 16 rows. */
 QDEC_INLINE __m512i q512_tree(const __m512i *part)
 {
-    __m512i a = q512_fold4(part), b = q512_fold4(part + 4), c = q512_fold4(part + 8), d = q512_fold4(part + 12);
+    __m512i a = q512_fold4(part), b = q512_fold4(part + 4), c = q512_fold4(part + 8),
+            d = q512_fold4(part + 12);
     return q512_fold_lanes(q512_fold_lanes(a, b), q512_fold_lanes(c, d));
 }
 /* The same of half registers, in memory side by side: (row 0, row 1), (row 2, row 3) ... */
 QDEC_INLINE __m512i q512_tree_half(const __m512i *p)
 {
-    __m512i a = q512_fold4(p), b = q512_fold4(p + 4);               /* lanes (even | odd) of p0..p3; of p4..p7 */
-    __m512i v = q512_fold_lanes(a, b);                              /* rows 0 2 4 6, 1 3 5 7, 8 10 12 14, 9 11 13 15 */
+    __m512i a = q512_fold4(p), b = q512_fold4(p + 4); /* lanes (even | odd) of p0..p3; of p4..p7 */
+    __m512i v = q512_fold_lanes(a, b);                /* rows 0 2 4 6, 1 3 5 7, 8 10 12 14, 9 11 13 15 */
     const __m512i order = _mm512_set_epi32(15, 11, 14, 10, 13, 9, 12, 8, 7, 3, 6, 2, 5, 1, 4, 0);
     return _mm512_permutexvar_epi32(order, v);
 }
@@ -133,10 +136,12 @@ QDEC_INLINE void q512_few_256(uint32_t type, const struct q512_args *a, uint32_t
             __m512 dw = q512_d(type, d_raw), mw = q512_m(type, m_raw);
             for (uint32_t t = 0; t < T; t++) {
                 __m512 dx = _mm512_set1_ps(d[t][b]);
-                acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(dw, dx), _mm512_cvtepi32_ps(q512_tree(part[t])), acc[t]);
+                acc[t] =
+                    _mm512_fmadd_ps(_mm512_mul_ps(dw, dx), _mm512_cvtepi32_ps(q512_tree(part[t])), acc[t]);
                 if (qdec_has_min(type))
                     acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(mw, dx),
-                                             _mm512_cvtepi32_ps(q512_tree_half((const __m512i *)min_part[t])), acc[t]);
+                                             _mm512_cvtepi32_ps(q512_tree_half((const __m512i *)min_part[t])),
+                                             acc[t]);
             }
         }
         for (uint32_t t = 0; t < T; t++)
@@ -182,7 +187,8 @@ QDEC_INLINE __m512i q512_unpack_32(uint32_t type, const uint8_t *row, uint32_t b
 /* part[16] of 64 weights each to the sums of 16 rows for each product block: 2 of 32 or 4 of 16. */
 QDEC_INLINE void q512_tree_32(uint32_t type, const __m512i *part, __m512i sum[4])
 {
-    __m512i a = q512_fold4(part), b = q512_fold4(part + 4), c = q512_fold4(part + 8), d = q512_fold4(part + 12);
+    __m512i a = q512_fold4(part), b = q512_fold4(part + 4), c = q512_fold4(part + 8),
+            d = q512_fold4(part + 12);
     if (type == DTYPE_NVFP4) { /* lane k of a, b, c, d belongs to block k */
         __m512i ab0 = _mm512_shuffle_i32x4(a, b, 0x44), ab2 = _mm512_shuffle_i32x4(a, b, 0xee);
         __m512i cd0 = _mm512_shuffle_i32x4(c, d, 0x44), cd2 = _mm512_shuffle_i32x4(c, d, 0xee);
@@ -214,7 +220,8 @@ QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t 
         sum[t] = a->x->sum16 + row * (a->n / 16);
     }
     __m512i part[FEW_TOKENS][16];
-    uint16_t d_raw[4][16] __attribute__((aligned(32))) = {{0}}, m_raw[2][16] __attribute__((aligned(32))) = {{0}};
+    uint16_t d_raw[4][16] __attribute__((aligned(32))) = {{0}},
+                          m_raw[2][16] __attribute__((aligned(32))) = {{0}};
     for (uint32_t t = 0; t < T; t++)
         for (int r = 0; r < 16; r++)
             part[t][r] = _mm512_setzero_si512();
@@ -229,7 +236,8 @@ QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t 
             for (uint32_t r = 0; r < nr; r++) {
                 const uint8_t *row = w + r * a->row_bytes;
                 uint16_t dr[4], mr[2];
-                q512_prefetch(row + (size_t)b * 32 * qdec_bytes(type) / qdec_elems(type), 16 * a->row_bytes, 1);
+                q512_prefetch(row + (size_t)b * 32 * qdec_bytes(type) / qdec_elems(type), 16 * a->row_bytes,
+                              1);
                 __m512i v = q512_unpack_32(type, row, b, whole, dr, mr);
                 for (int j = 0; j < (whole ? per : per / 2); j++) {
                     d_raw[j][r] = dr[j];
@@ -237,7 +245,8 @@ QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t 
                         m_raw[j][r] = mr[j];
                 }
                 for (uint32_t t = 0; t < T; t++)
-                    part[t][r] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v, q512_load_x(q[t] + 32 * b, whole));
+                    part[t][r] =
+                        _mm512_dpbusd_epi32(_mm512_setzero_si512(), v, q512_load_x(q[t] + 32 * b, whole));
             }
             for (uint32_t t = 0; t < T; t++) {
                 __m512i s[4];
@@ -248,7 +257,8 @@ QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t 
                     __m512 dx = _mm512_set1_ps(d[t][b + (uint32_t)(per == 4 ? j / 2 : j)]);
                     if (bias)
                         s[j] = _mm512_sub_epi32(s[j], _mm512_set1_epi32(bias * all));
-                    acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(q512_d(type, d_raw[j]), dx), _mm512_cvtepi32_ps(s[j]), acc[t]);
+                    acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(q512_d(type, d_raw[j]), dx),
+                                             _mm512_cvtepi32_ps(s[j]), acc[t]);
                     if (qdec_has_min(type))
                         acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(q512_m(type, m_raw[j]), dx),
                                                  _mm512_set1_ps((float)all), acc[t]);
@@ -278,8 +288,10 @@ QDEC_INLINE void q512_store_quartets(const __m512i *v, uint8_t *dst)
     }
     QDEC_UNROLL
     for (int j = 0; j < 4; j++) { /* lane k of t[4i + j]: quartet 4k + j of rows 4i .. 4i+3 */
-        __m512i ab0 = _mm512_shuffle_i32x4(t[j], t[4 + j], 0x44), ab2 = _mm512_shuffle_i32x4(t[j], t[4 + j], 0xee);
-        __m512i cd0 = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0x44), cd2 = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0xee);
+        __m512i ab0 = _mm512_shuffle_i32x4(t[j], t[4 + j], 0x44),
+                ab2 = _mm512_shuffle_i32x4(t[j], t[4 + j], 0xee);
+        __m512i cd0 = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0x44),
+                cd2 = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0xee);
         _mm512_store_si512(dst + 64 * j, _mm512_shuffle_i32x4(ab0, cd0, 0x88));
         _mm512_store_si512(dst + 64 * (4 + j), _mm512_shuffle_i32x4(ab0, cd0, 0xdd));
         _mm512_store_si512(dst + 64 * (8 + j), _mm512_shuffle_i32x4(ab2, cd2, 0x88));
@@ -287,7 +299,8 @@ QDEC_INLINE void q512_store_quartets(const __m512i *v, uint8_t *dst)
     }
 }
 
-QDEC_INLINE void q512_pack_256(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr, uint32_t n, uint8_t *dst)
+QDEC_INLINE void q512_pack_256(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr, uint32_t n,
+                               uint8_t *dst)
 {
     static const int8_t ones[256] = {[0 ... 255] = 1};
     const uint32_t bytes = qdec_bytes(type);
@@ -322,13 +335,15 @@ QDEC_INLINE void q512_pack_256(uint32_t type, const uint8_t *w, size_t row_bytes
     }
 }
 
-QDEC_INLINE void q512_pack_32(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr, uint32_t n, uint8_t *dst)
+QDEC_INLINE void q512_pack_32(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr, uint32_t n,
+                              uint8_t *dst)
 {
     const int per = q512_per_64(type), bias = qdec_bias(type);
     const uint32_t n32 = n / 32;
     for (uint32_t b = 0; b < n32; b += 2) {
         __m512i q[16], part[16], s[4];
-        uint16_t d_raw[4][16] __attribute__((aligned(32))) = {{0}}, m_raw[2][16] __attribute__((aligned(32))) = {{0}};
+        uint16_t d_raw[4][16] __attribute__((aligned(32))) = {{0}},
+                              m_raw[2][16] __attribute__((aligned(32))) = {{0}};
         const bool whole = b + 1 < n32;
         uint8_t *chunk = dst + b / 8 * (per == 4 ? QP16_BYTES : QP32_BYTES);
         int u = (int)(b / 2 % 4);
@@ -361,7 +376,9 @@ QDEC_INLINE void q512_many(uint32_t type, const struct q512_args *a)
 {
     const bool big = qdec_is_256(type);
     const int kind = big ? qdec_group(type) : type == DTYPE_NVFP4 ? -16 : -32;
-    size_t panel_bytes = (size_t)((a->n + 255) / 256) * (big ? QP_BYTES : kind == -16 ? QP16_BYTES : QP32_BYTES);
+    size_t panel_bytes = (size_t)((a->n + 255) / 256) * (big           ? QP_BYTES
+                                                         : kind == -16 ? QP16_BYTES
+                                                                       : QP32_BYTES);
     qpanel_fn *fn = qpanel_avx512_get(kind, qdec_has_min(type));
     struct qpanel p = {.panel = a->scratch, .n = a->n, .x = a->x, .idx = a->idx, .n_tok = a->n_tok,
                        .ld_out = a->ld_out, .xt = (uint8_t *)a->scratch + panel_bytes};

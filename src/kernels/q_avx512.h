@@ -6,8 +6,8 @@
  * (qpanel_avx512.c) a panel is first unpacked with rows in lanes, and no sum crosses lanes:
  *
  *   chunk of a panel, 256 weights of 16 rows, as signed bytes: q[64][16][4] (weight quartet, row, weight)
- *     blocks of 256:  scale int16[16][16] (group of 16, row); min int16[8][16][2] (pair of groups, row, group);
- *                     corr int32[16]; d, m float[16]
+ *     blocks of 256:  scale int16[16][16] (group of 16, row); min int16[8][16][2] (pair of groups, row,
+ *                     group); corr int32[16]; d, m float[16]
  *     blocks of 32:   corr int32[8][16]; d, m float[8][16];  of 16: corr int32[16][16], d float[16][16]
  *
  * VNNI multiplies unsigned with signed bytes: there activations are x + 128, and corr = 128 * sum of
@@ -20,8 +20,14 @@
 
 enum { QP_Q = 4096 }; /* bytes of a chunk's weights; the rest follows */
 /* Chunks of blocks of 256. */
-enum { QP_SCALE = QP_Q, QP_MIN = QP_SCALE + 512, QP_CORR = QP_MIN + 512, QP_D = QP_CORR + 64, QP_M = QP_D + 64,
-       QP_BYTES = QP_M + 64 };
+enum {
+    QP_SCALE = QP_Q,
+    QP_MIN = QP_SCALE + 512,
+    QP_CORR = QP_MIN + 512,
+    QP_D = QP_CORR + 64,
+    QP_M = QP_D + 64,
+    QP_BYTES = QP_M + 64
+};
 /* Chunks of blocks of 32 and of 16. */
 enum { QP32_CORR = QP_Q, QP32_D = QP32_CORR + 512, QP32_M = QP32_D + 512, QP32_BYTES = QP32_M + 512 };
 enum { QP16_CORR = QP_Q, QP16_D = QP16_CORR + 1024, QP16_BYTES = QP16_D + 1024 };
@@ -76,7 +82,8 @@ QDEC_INLINE __m512 q512_d(uint32_t type, const uint16_t *raw)
     }
     if (type == DTYPE_NVFP4) { /* quant_ue4m3_half */
         __m512i e = _mm512_cvtepu16_epi32(h), e7 = _mm512_and_si512(e, _mm512_set1_epi32(127));
-        __m512 v = _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(e7, 20), _mm512_set1_epi32(119 << 23)));
+        __m512 v =
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(e7, 20), _mm512_set1_epi32(119 << 23)));
         __mmask16 tiny = _mm512_cmplt_epu32_mask(e7, _mm512_set1_epi32(8));
         v = _mm512_mask_mul_ps(v, tiny, _mm512_cvtepi32_ps(e7), _mm512_set1_ps(0x1p-10f));
         return _mm512_maskz_mov_ps(_mm512_cmpneq_epi32_mask(e, _mm512_set1_epi32(127)), v);

@@ -1,8 +1,8 @@
 /* q_neon: q8 products with NEON.
  *
- * A block of a row is unpacked once for all tokens, whose accumulators rest in `out` as in kern_ref.c; its integer
- * products are vectors, its two floats scalars.  Types that files use most are unpacked with NEON, the others by
- * the reference.  int8 * int8 + int8 * int8 fits an int16: activations stay within +-127. */
+ * A block of a row is unpacked once for all tokens, whose accumulators rest in `out` as in kern_ref.c; its
+ * integer products are vectors, its two floats scalars.  Types that files use most are unpacked with NEON,
+ * the others by the reference.  int8 * int8 + int8 * int8 fits an int16: activations stay within +-127. */
 #include "kernels/neon.h"
 
 #include "kernels/kern_types.h"
@@ -68,7 +68,8 @@ static void neon_q6_k(const uint8_t *s, struct quant_block *o)
         o->scale[g] = (int8_t)s[192 + g];
     for (int i = 0; i < 4; i++) { /* half of 128, and 16 of each 32 in it */
         const uint8_t *low = s + 64 * (i / 2) + 16 * (i % 2);
-        uint8x16_t a = vld1q_u8(low), b = vld1q_u8(low + 32), c = vld1q_u8(s + 128 + 32 * (i / 2) + 16 * (i % 2));
+        uint8x16_t a = vld1q_u8(low), b = vld1q_u8(low + 32),
+                   c = vld1q_u8(s + 128 + 32 * (i / 2) + 16 * (i % 2));
         uint8x16_t v[4] = {
             vorrq_u8(vandq_u8(a, nib), vandq_u8(vshlq_n_u8(c, 4), two)),
             vorrq_u8(vandq_u8(b, nib), vandq_u8(vshlq_n_u8(c, 2), two)),
@@ -76,7 +77,8 @@ static void neon_q6_k(const uint8_t *s, struct quant_block *o)
             vorrq_u8(vshrq_n_u8(b, 4), vandq_u8(vshrq_n_u8(c, 2), two)),
         };
         for (int j = 0; j < 4; j++)
-            vst1q_s8(o->q + 128 * (i / 2) + 32 * j + 16 * (i % 2), vsubq_s8(vreinterpretq_s8_u8(v[j]), vdupq_n_s8(32)));
+            vst1q_s8(o->q + 128 * (i / 2) + 32 * j + 16 * (i % 2),
+                     vsubq_s8(vreinterpretq_s8_u8(v[j]), vdupq_n_s8(32)));
     }
 }
 
@@ -147,8 +149,8 @@ static inline int32x4_t neon_dot16(int8x16_t w, int8x16_t x)
 #endif
 }
 
-static inline float neon_dot_block(const struct quant_block *b, bool has_min, float acc, const int8_t *q, float dx,
-                                   const int16_t *sum16)
+static inline float neon_dot_block(const struct quant_block *b, bool has_min, float acc, const int8_t *q,
+                                   float dx, const int16_t *sum16)
 {
     int32x4_t isum = vdupq_n_s32(0);
     int32_t msum = 0;
@@ -163,7 +165,8 @@ static inline float neon_dot_block(const struct quant_block *b, bool has_min, fl
 }
 
 static inline void neon_matmul(uint32_t type, const void *w, size_t row_bytes, uint32_t n_rows, uint32_t n,
-                               const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)
+                               const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out,
+                               size_t ld_out)
 {
     const struct dtype_info *info = dtype_get(type);
     const uint32_t per = quant_product_elems(type), n_sub = info->block_elems / per;

@@ -13,8 +13,8 @@
 
 #include <immintrin.h>
 
-/* One copy a type, everything folded; but a sanitizer's build would take minutes for that, and makes do with one
- * copy that looks at the type as it runs. */
+/* One copy a type, everything folded; but a sanitizer's build would take minutes for that, and makes do
+ * with one copy that looks at the type as it runs. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
 #define QDEC_ONE_COPY
@@ -192,9 +192,11 @@ QDEC_INLINE __m256i qdec_32(uint32_t type, const uint8_t *s, uint32_t sub)
     case DTYPE_Q4_0: return qdec_nibbles(s + 2);
     case DTYPE_Q4_1: return qdec_nibbles(s + 4);
     case DTYPE_Q5_0:
-        return _mm256_or_si256(qdec_nibbles(s + 6), _mm256_and_si256(qdec_bits(qdec_u32(s + 2)), qdec_set1(16)));
+        return _mm256_or_si256(qdec_nibbles(s + 6),
+                               _mm256_and_si256(qdec_bits(qdec_u32(s + 2)), qdec_set1(16)));
     case DTYPE_Q5_1:
-        return _mm256_or_si256(qdec_nibbles(s + 8), _mm256_and_si256(qdec_bits(qdec_u32(s + 4)), qdec_set1(16)));
+        return _mm256_or_si256(qdec_nibbles(s + 8),
+                               _mm256_and_si256(qdec_bits(qdec_u32(s + 4)), qdec_set1(16)));
     case DTYPE_Q8_0: return _mm256_xor_si256(qdec_load32(s + 2), qdec_set1(-128));
     case DTYPE_IQ4_NL: return qdec_lookup16(quant_tables_iq4nl, -128, qdec_nibbles(s + 2));
     case DTYPE_MXFP4: return qdec_lookup16(quant_tables_fp4, 12, qdec_nibbles(s + 1));
@@ -262,7 +264,8 @@ QDEC_INLINE void qdec_q6_k(const uint8_t *s, struct qdec_block *o)
     o->scale = _mm256_cvtepi8_epi16(qdec_load16(s + 192));
     QDEC_UNROLL
     for (int h = 0; h < 2; h++) {
-        __m256i a = qdec_load32(s + 64 * h), b = qdec_load32(s + 64 * h + 32), c = qdec_load32(s + 128 + 32 * h);
+        __m256i a = qdec_load32(s + 64 * h), b = qdec_load32(s + 64 * h + 32),
+                c = qdec_load32(s + 128 + 32 * h);
         __m256i lo = qdec_set1(15), hi = qdec_set1(48), *q = o->q + 4 * h;
         q[0] = _mm256_or_si256(_mm256_and_si256(a, lo), _mm256_and_si256(_mm256_slli_epi16(c, 4), hi));
         q[1] = _mm256_or_si256(_mm256_and_si256(b, lo), _mm256_and_si256(_mm256_slli_epi16(c, 2), hi));
@@ -295,20 +298,23 @@ QDEC_INLINE void qdec_q3_k(const uint8_t *s, struct qdec_block *o)
     __m256i high = qdec_load32(s);
     QDEC_UNROLL
     for (int i = 0; i < 8; i++)
-        o->q[i] = _mm256_or_si256(qdec_two_bits(qdec_load32(s + 32 + 32 * (i / 4)), i % 4), qdec_bit_to(high, i, 2));
+        o->q[i] = _mm256_or_si256(qdec_two_bits(qdec_load32(s + 32 + 32 * (i / 4)), i % 4),
+                                  qdec_bit_to(high, i, 2));
 }
 
 QDEC_INLINE void qdec_iq4_xs(const uint8_t *s, struct qdec_block *o)
 {
     o->d = qdec_u16(s);
-    uint64_t sc = _pdep_u64(qdec_u32(s + 4), 0x0f0f0f0f0f0f0f0f) | _pdep_u64(qdec_u16(s + 2), 0x3030303030303030);
+    uint64_t sc =
+        _pdep_u64(qdec_u32(s + 4), 0x0f0f0f0f0f0f0f0f) | _pdep_u64(qdec_u16(s + 2), 0x3030303030303030);
     o->scale = _mm256_sub_epi16(qdec_twice(sc), _mm256_set1_epi16(32));
     QDEC_UNROLL
     for (int i = 0; i < 8; i++)
         o->q[i] = qdec_lookup16(quant_tables_iq4nl, -128, qdec_nibbles(s + 8 + 16 * i));
 }
 
-/* The first base-3 digit (0, 1, 2) of bytes that are fractions of 256, v*3 >> 8; and the rest, v*3 mod 256. */
+/* The first base-3 digit (0, 1, 2) of bytes that are fractions of 256, v*3 >> 8; and the rest,
+ * v*3 mod 256. */
 QDEC_INLINE __m256i qdec_digit(__m256i v)
 {
     __m256i one = _mm256_cmpeq_epi8(_mm256_max_epu8(v, qdec_set1(86)), v);
@@ -328,7 +334,8 @@ QDEC_INLINE void qdec_tq1_0(const uint8_t *s, struct qdec_block *o)
     __m256i t0 = _mm256_broadcastsi128_si256(qdec_load16(s + 32)), t1 = qdec_times3(t0), t2 = qdec_times3(t1);
     __m256i t3 = qdec_times3(t2), t4 = qdec_times3(t3);
     __m256i u0 = _mm256_set1_epi32((int)qdec_u32(s + 48)), u1 = qdec_times3(u0), u2 = qdec_times3(u1);
-    __m256i u = _mm256_blend_epi32(_mm256_blend_epi32(u0, u1, 0x22), _mm256_blend_epi32(u2, qdec_times3(u2), 0x88), 0xcc);
+    __m256i u = _mm256_blend_epi32(_mm256_blend_epi32(u0, u1, 0x22),
+                                   _mm256_blend_epi32(u2, qdec_times3(u2), 0x88), 0xcc);
     o->q[5] = qdec_digit(_mm256_blend_epi32(t0, t1, 0xf0));
     o->q[6] = qdec_digit(_mm256_blend_epi32(t2, t3, 0xf0));
     o->q[7] = qdec_digit(_mm256_blend_epi32(t4, u, 0xf0));
@@ -434,9 +441,10 @@ QDEC_INLINE void qdec_iq3_s(const uint8_t *s, struct qdec_block *o)
         const uint8_t *p = s + 2 + 8 * i;
         uint32_t h = s[66 + i];
 #define QDEC_IQ3S(j) g[p[j] | (h << (8 - (j)) & 256)]
-        o->q[i] = qdec_signed(qdec_four(qdec_pair(QDEC_IQ3S(0), QDEC_IQ3S(1)), qdec_pair(QDEC_IQ3S(2), QDEC_IQ3S(3)),
-                                        qdec_pair(QDEC_IQ3S(4), QDEC_IQ3S(5)), qdec_pair(QDEC_IQ3S(6), QDEC_IQ3S(7))),
-                              qdec_u32(s + 74 + 4 * i), 16);
+        o->q[i] = qdec_signed(
+            qdec_four(qdec_pair(QDEC_IQ3S(0), QDEC_IQ3S(1)), qdec_pair(QDEC_IQ3S(2), QDEC_IQ3S(3)),
+                      qdec_pair(QDEC_IQ3S(4), QDEC_IQ3S(5)), qdec_pair(QDEC_IQ3S(6), QDEC_IQ3S(7))),
+            qdec_u32(s + 74 + 4 * i), 16);
 #undef QDEC_IQ3S
     }
 }
@@ -471,7 +479,8 @@ QDEC_INLINE void qdec_iq1_m(const uint8_t *s, struct qdec_block *o)
     o->d = (uint16_t)_pext_u64(sc, 0xf000f000f000f000);
     sc = _pext_u64(sc, 0x0fff0fff0fff0fff);
     uint64_t a = _pdep_u64(sc & 0xffffff, 0x0e0e0e0e0e0e0e0e), b = _pdep_u64(sc >> 24, 0x0e0e0e0e0e0e0e0e);
-    o->scale = _mm256_cvtepi8_epi16(_mm_or_si128(_mm_set_epi64x((long long)b, (long long)a), _mm_set1_epi8(1)));
+    o->scale =
+        _mm256_cvtepi8_epi16(_mm_or_si128(_mm_set_epi64x((long long)b, (long long)a), _mm_set1_epi8(1)));
     QDEC_UNROLL
     for (int i = 0; i < 8; i++) {
         const uint8_t *p = s + 4 * i;

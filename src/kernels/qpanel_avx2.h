@@ -1,6 +1,6 @@
-/* qpanel_avx2: many tokens with AVX2: panels of 8 rows are unpacked into scratch, then a register of weights (4
- * of each row) meets 4 activations of each of T tokens, broadcast.  See q_avx2.h for the layout.  Inlined
- * into q_avx2.c with a constant type. */
+/* qpanel_avx2: many tokens with AVX2: panels of 8 rows are unpacked into scratch, then a register of
+ * weights (4 of each row) meets 4 activations of each of T tokens, broadcast.  See q_avx2.h for the layout.
+ * Inlined into q_avx2.c with a constant type. */
 #ifndef SLUICE_KERNELS_QPANEL_AVX2_H
 #define SLUICE_KERNELS_QPANEL_AVX2_H
 
@@ -29,12 +29,14 @@ QDEC_INLINE void qpanel_avx2_quartets(const __m256i *v, uint8_t *dst)
     }
 }
 
-QDEC_INLINE void qpanel_avx2_pack_256(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr, uint32_t n, uint8_t *dst)
+QDEC_INLINE void qpanel_avx2_pack_256(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr,
+                                      uint32_t n, uint8_t *dst)
 {
     for (uint32_t b = 0; b < n / 256; b++, dst += QA_BYTES) {
         __m256i q[8][8];
         uint16_t d_raw[8] __attribute__((aligned(16))), m_raw[8] __attribute__((aligned(16)));
-        int16_t *scale = (int16_t *)(dst + QA_SCALE), *bias = (int16_t *)(dst + QA_BIAS), *min = (int16_t *)(dst + QA_MIN);
+        int16_t *scale = (int16_t *)(dst + QA_SCALE), *bias = (int16_t *)(dst + QA_BIAS),
+                *min = (int16_t *)(dst + QA_MIN);
         for (uint32_t r = 0; r < 8; r++) { /* rows that are not there are the last one again */
             struct qdec_block blk;
             int16_t sc[16], mn[16];
@@ -59,7 +61,8 @@ QDEC_INLINE void qpanel_avx2_pack_256(uint32_t type, const uint8_t *w, size_t ro
     }
 }
 
-QDEC_INLINE void qpanel_avx2_pack_32(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr, uint32_t n, uint8_t *dst)
+QDEC_INLINE void qpanel_avx2_pack_32(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr,
+                                     uint32_t n, uint8_t *dst)
 {
     const uint32_t subs = qdec_elems(type) / 32;
     for (uint32_t b = 0; b < n / 32; b++) {
@@ -86,8 +89,8 @@ QDEC_INLINE void qpanel_avx2_pack_32(uint32_t type, const uint8_t *w, size_t row
 }
 
 /* isum[t] += scale * sum of products of n quartets from k0 on.  x[t]: the chunk's activations. */
-QDEC_INLINE void qpanel_avx2_dot(uint32_t type, const uint8_t *w, const int8_t *const *x, size_t at, const int T, int k0,
-                                 const int n, __m256i scale, __m256i *isum)
+QDEC_INLINE void qpanel_avx2_dot(uint32_t type, const uint8_t *w, const int8_t *const *x, size_t at,
+                                 const int T, int k0, const int n, __m256i scale, __m256i *isum)
 {
     const int depth = q256_depth(type) < n ? q256_depth(type) : n;
     for (int k = k0; k < k0 + n; k += depth) {
@@ -97,7 +100,8 @@ QDEC_INLINE void qpanel_avx2_dot(uint32_t type, const uint8_t *w, const int8_t *
             __m256i v = _mm256_load_si256((const __m256i *)(w + 32 * (k + j)));
             QDEC_UNROLL
             for (int t = 0; t < T; t++) {
-                __m256i xb = _mm256_set1_epi32((int)qdec_u32((const uint8_t *)x[t] + at + (size_t)(4 * (k + j))));
+                __m256i xb =
+                    _mm256_set1_epi32((int)qdec_u32((const uint8_t *)x[t] + at + (size_t)(4 * (k + j))));
                 __m256i m = q256_mul(type, v, xb);
                 p[t] = j ? _mm256_add_epi16(p[t], m) : m;
             }
@@ -113,12 +117,14 @@ QDEC_INLINE __m256i qpanel_avx2_sums(__m256i acc, const uint8_t *pairs, const in
 {
     for (int g = 0; g < 8; g++) {
         __m256i s = _mm256_set1_epi32((int)qdec_u32((const uint8_t *)(sum16 + 2 * g)));
-        acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_load_si256((const __m256i *)(pairs + 32 * g)), s));
+        acc =
+            _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_load_si256((const __m256i *)(pairs + 32 * g)), s));
     }
     return acc;
 }
 
-QDEC_INLINE void qpanel_avx2_tile_256(uint32_t type, const struct q256_args *a, uint32_t r0, uint32_t t0, const int T)
+QDEC_INLINE void qpanel_avx2_tile_256(uint32_t type, const struct q256_args *a, uint32_t r0, uint32_t t0,
+                                      const int T)
 {
     const int group = qdec_group(type);
     const int8_t *x[QA_TOKENS];
@@ -156,10 +162,12 @@ QDEC_INLINE void qpanel_avx2_tile_256(uint32_t type, const struct q256_args *a, 
         }
     }
     for (int t = 0; t < T; t++)
-        q256_store(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, a->n_rows - r0 < 8 ? a->n_rows - r0 : 8, sum[t]);
+        q256_store(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, a->n_rows - r0 < 8 ? a->n_rows - r0 : 8,
+                   sum[t]);
 }
 
-QDEC_INLINE void qpanel_avx2_tile_32(uint32_t type, const struct q256_args *a, uint32_t r0, uint32_t t0, const int T)
+QDEC_INLINE void qpanel_avx2_tile_32(uint32_t type, const struct q256_args *a, uint32_t r0, uint32_t t0,
+                                     const int T)
 {
     const int per = type == DTYPE_NVFP4 ? 16 : 32, bias = q256_bias(type);
     const int8_t *x[QA_TOKENS];
@@ -180,7 +188,8 @@ QDEC_INLINE void qpanel_avx2_tile_32(uint32_t type, const struct q256_args *a, u
         QDEC_UNROLL
         for (int t = 0; t < T; t++)
             isum[t] = _mm256_setzero_si256();
-        qpanel_avx2_dot(type, w, x, (size_t)(b / (uint32_t)in_chunk) * 256, T, per / 4 * k, per / 4, _mm256_set1_epi16(1), isum);
+        qpanel_avx2_dot(type, w, x, (size_t)(b / (uint32_t)in_chunk) * 256, T, per / 4 * k, per / 4,
+                        _mm256_set1_epi16(1), isum);
         __m256 dw = _mm256_load_ps((const float *)(w + QA32_D + 32 * k));
         QDEC_UNROLL
         for (int t = 0; t < T; t++) {
@@ -195,10 +204,12 @@ QDEC_INLINE void qpanel_avx2_tile_32(uint32_t type, const struct q256_args *a, u
         }
     }
     for (int t = 0; t < T; t++)
-        q256_store(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, a->n_rows - r0 < 8 ? a->n_rows - r0 : 8, sum[t]);
+        q256_store(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, a->n_rows - r0 < 8 ? a->n_rows - r0 : 8,
+                   sum[t]);
 }
 
-QDEC_INLINE void qpanel_avx2_tile(uint32_t type, const struct q256_args *a, uint32_t r0, uint32_t t0, const int T)
+QDEC_INLINE void qpanel_avx2_tile(uint32_t type, const struct q256_args *a, uint32_t r0, uint32_t t0,
+                                  const int T)
 {
     if (qdec_is_256(type))
         qpanel_avx2_tile_256(type, a, r0, t0, T);

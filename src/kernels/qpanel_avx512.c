@@ -18,7 +18,8 @@ QDEC_INLINE void tile_load(const struct qpanel *p, uint32_t t0, const int T, str
         const int8_t *q = p->x->q + row * n;
         uint8_t *dst = p->xt + 64 * t;
         for (uint32_t k = 0; k < whole; k++)
-            _mm512_store_si512(dst + (size_t)k * 64 * T, _mm512_xor_si512(_mm512_loadu_si512(q + 64 * k), flip));
+            _mm512_store_si512(dst + (size_t)k * 64 * T,
+                               _mm512_xor_si512(_mm512_loadu_si512(q + 64 * k), flip));
         if (n % 64) /* 32 are left */
             _mm512_store_si512(dst + (size_t)whole * 64 * T,
                                _mm512_xor_si512(_mm512_maskz_loadu_epi8(0xffffffff, q + 64 * whole), flip));
@@ -27,7 +28,8 @@ QDEC_INLINE void tile_load(const struct qpanel *p, uint32_t t0, const int T, str
     }
 }
 
-/* acc[t] += weight quartets k0 .. k0 + n - 1 of a chunk with those of T tokens; x: the chunk's, [4][T][64]. */
+/* acc[t] += weight quartets k0 .. k0 + n - 1 of a chunk with those of T tokens; x: the chunk's,
+ * [4][T][64]. */
 QDEC_INLINE void panel_dot(const uint8_t *w, const uint8_t *x, const int T, int k0, const int n, __m512i *acc)
 {
     QDEC_UNROLL
@@ -41,7 +43,8 @@ QDEC_INLINE void panel_dot(const uint8_t *w, const uint8_t *x, const int T, int 
     }
 }
 
-QDEC_INLINE void tile_256(const struct qpanel *p, uint32_t t0, const int T, const int group, const bool has_min)
+QDEC_INLINE void tile_256(const struct qpanel *p, uint32_t t0, const int T, const int group,
+                          const bool has_min)
 {
     struct tile tile;
     __m512 sum[QP_TOKENS];
@@ -60,7 +63,8 @@ QDEC_INLINE void tile_256(const struct qpanel *p, uint32_t t0, const int T, cons
         } else {
             for (int g = 0; g < 256 / group; g++) {
                 __m512i acc[QP_TOKENS];
-                __m512i s = _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)(w + QP_SCALE + 2 * group * g)));
+                __m512i s =
+                    _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)(w + QP_SCALE + 2 * group * g)));
                 QDEC_UNROLL
                 for (int t = 0; t < T; t++)
                     acc[t] = _mm512_setzero_si512();
@@ -86,7 +90,8 @@ QDEC_INLINE void tile_256(const struct qpanel *p, uint32_t t0, const int T, cons
         }
     }
     for (int t = 0; t < T; t++)
-        _mm512_mask_storeu_ps(p->out + (t0 + (uint32_t)t) * p->ld_out, (__mmask16)((1u << p->n_rows) - 1), sum[t]);
+        _mm512_mask_storeu_ps(p->out + (t0 + (uint32_t)t) * p->ld_out, (__mmask16)((1u << p->n_rows) - 1),
+                              sum[t]);
 }
 
 /* Product blocks of `per` weights, 32 or 16. */
@@ -124,10 +129,12 @@ QDEC_INLINE void tile_32(const struct qpanel *p, uint32_t t0, const int T, const
         }
     }
     for (int t = 0; t < T; t++)
-        _mm512_mask_storeu_ps(p->out + (t0 + (uint32_t)t) * p->ld_out, (__mmask16)((1u << p->n_rows) - 1), sum[t]);
+        _mm512_mask_storeu_ps(p->out + (t0 + (uint32_t)t) * p->ld_out, (__mmask16)((1u << p->n_rows) - 1),
+                              sum[t]);
 }
 
-QDEC_INLINE void tile_any(const struct qpanel *p, uint32_t t0, const int T, const int kind, const bool has_min)
+QDEC_INLINE void tile_any(const struct qpanel *p, uint32_t t0, const int T, const int kind,
+                          const bool has_min)
 {
     if (kind > 0)
         tile_256(p, t0, T, kind, has_min);

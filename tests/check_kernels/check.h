@@ -34,7 +34,8 @@ bool check_wanted(const struct check *c, const char *name);
 /* Called once a function: notes a claimed function that is the reference's own; false if it is. */
 bool check_own(struct check *c, const char *name, const void *fn, const void *ref_fn);
 /* Notes a failed case; printf-like detail. */
-__attribute__((format(printf, 3, 4))) void check_fail(struct check *c, const char *name, const char *fmt, ...);
+__attribute__((format(printf, 3, 4))) void check_fail(struct check *c, const char *name, const char *fmt,
+                                                      ...);
 void check_pass(struct check *c, const char *name);
 
 /* ---- random data ---- */

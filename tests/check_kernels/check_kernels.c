@@ -221,7 +221,8 @@ int main(int argc, char **argv)
         else if (val && !strcmp(argv[i], "--only"))
             c.only = argv[++i];
         else if (!val || strcmp(argv[i], "--level") || !cpu_level_parse(argv[++i], &want))
-            die("usage: check_kernels [--bench] [--list] [--seed N] [--rounds N] [-t N] [--level NAME] [--only TEXT]");
+            die("usage: check_kernels [--bench] [--list] [--seed N] [--rounds N] [-t N] [--level NAME] "
+                "[--only TEXT]");
     }
     if (c.n_threads < 1 || c.n_threads > 64)
         die("-t: 1 to 64");

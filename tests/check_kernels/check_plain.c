@@ -30,13 +30,16 @@ static void check_matmul_f32(struct check *c, const char *name, uint32_t type, i
 {
     const struct dtype_info *info = dtype_get(type);
     uint32_t n = rand_n(info), n_rows = 1 + check_below(40), n_tok = round % 3 ? 1 + check_below(24) : 1;
-    size_t exact = (size_t)(n / info->block_elems) * info->block_bytes, row_bytes = exact + check_below(2) * check_below(40);
-    struct guarded w = check_guarded((n_rows - 1) * row_bytes + exact, check_below(4) ? GUARD_END : GUARD_BEGIN);
+    size_t exact = (size_t)(n / info->block_elems) * info->block_bytes,
+           row_bytes = exact + check_below(2) * check_below(40);
+    struct guarded w =
+        check_guarded((n_rows - 1) * row_bytes + exact, check_below(4) ? GUARD_END : GUARD_BEGIN);
     for (uint32_t r = 0; r < n_rows; r++)
         fill_weights(type, w.p + r * row_bytes, exact);
     size_t ldx = n + check_below(5), ld = n_rows + check_below(3), n_out = ld * n_tok;
     struct guarded xm = check_guarded(((n_tok - 1) * ldx + n) * sizeof(float), GUARD_END);
-    float *x = (float *)xm.p, *want = check_alloc(n_out * sizeof *want), *got = check_alloc(n_out * sizeof *got);
+    float *x = (float *)xm.p, *want = check_alloc(n_out * sizeof *want),
+          *got = check_alloc(n_out * sizeof *got);
     int32_t idx[64];
     for (uint32_t t = 0; t < n_tok; t++) {
         idx[t] = (int32_t)check_below(n_tok);
@@ -51,8 +54,8 @@ static void check_matmul_f32(struct check *c, const char *name, uint32_t type, i
     c->kern.matmul_f32(type, w.p, row_bytes, n_rows, n, x, ldx, use_idx, n_tok, got, ld, scratch);
     ptrdiff_t i = check_diff(want, got, n_out);
     if (i >= 0)
-        check_fail(c, name, "n %u, rows %u, tokens %u: token %zu, row %zu is %.9g, not %.9g", n, n_rows, n_tok,
-                   (size_t)i / ld, (size_t)i % ld, (double)got[i], (double)want[i]);
+        check_fail(c, name, "n %u, rows %u, tokens %u: token %zu, row %zu is %.9g, not %.9g", n, n_rows,
+                   n_tok, (size_t)i / ld, (size_t)i % ld, (double)got[i], (double)want[i]);
     else
         check_pass(c, name);
     free(scratch);
@@ -121,8 +124,10 @@ void check_plain(struct check *c)
 {
     char name[64];
     bool mm = check_own(c, "matmul_f32", (const void *)c->kern.matmul_f32, (const void *)c->ref.matmul_f32);
-    bool dq = check_own(c, "dequantize_row", (const void *)c->kern.dequantize_row, (const void *)c->ref.dequantize_row);
-    bool qa = check_own(c, "quantize_acts", (const void *)c->kern.quantize_acts, (const void *)c->ref.quantize_acts);
+    bool dq = check_own(c, "dequantize_row", (const void *)c->kern.dequantize_row,
+                        (const void *)c->ref.dequantize_row);
+    bool qa = check_own(c, "quantize_acts", (const void *)c->kern.quantize_acts,
+                        (const void *)c->ref.quantize_acts);
     for (uint32_t type = 0; type < DTYPE_N; type++) {
         if (!dtype_get(type) || !dtype_get(type)->compute)
             continue;
@@ -150,8 +155,8 @@ static void bench_part(void *arg, int i)
 {
     struct bench *b = arg;
     uint32_t per = b->n_rows / (uint32_t)b->c->n_threads / 16 * 16, r0 = per * (uint32_t)i;
-    b->c->kern.matmul_f32(b->type, b->w + r0 * b->row_bytes, b->row_bytes, per, b->n, b->x, b->n, NULL, b->n_tok,
-                          b->out + r0, b->n_rows, b->scratch[i]);
+    b->c->kern.matmul_f32(b->type, b->w + r0 * b->row_bytes, b->row_bytes, per, b->n, b->x, b->n, NULL,
+                          b->n_tok, b->out + r0, b->n_rows, b->scratch[i]);
 }
 
 static double bench_run(struct bench *b)
@@ -189,8 +194,9 @@ static void bench_type(struct check *c, const char *name, uint32_t type)
     b.n_tok = max_tok;
     b.n_rows = b.n_rows / (ref ? 64 : 16) / 64 * 64;
     b.n_rows = b.n_rows < 128 ? 128 : b.n_rows;
-    printf("%-7s %-18s 1 token %6.2f GB/s (%.2f of reading); %u: %.0f Gop/s\n", cpu_level_name(c->level), name,
-           rate * 1e-9, rate / c->read_rate, max_tok, 2.0 * b.n * b.n_rows * max_tok / bench_run(&b) * 1e-9);
+    printf("%-7s %-18s 1 token %6.2f GB/s (%.2f of reading); %u: %.0f Gop/s\n", cpu_level_name(c->level),
+           name, rate * 1e-9, rate / c->read_rate, max_tok,
+           2.0 * b.n * b.n_rows * max_tok / bench_run(&b) * 1e-9);
     for (int i = 0; i < c->n_threads; i++)
         free(b.scratch[i]);
     free(b.w);

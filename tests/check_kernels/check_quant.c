@@ -11,11 +11,15 @@
 
 enum fill { FILL_RANDOM, FILL_SANE, FILL_SPECIAL, FILL_EXTREME, FILL_N };
 
-static uint16_t half_sane(void) { return (uint16_t)(check_below(2) << 15 | (8 + check_below(8)) << 10 | check_below(1024)); }
+static uint16_t half_sane(void)
+{
+    return (uint16_t)(check_below(2) << 15 | (8 + check_below(8)) << 10 | check_below(1024));
+}
 
 static uint16_t half_special(void)
 {
-    static const uint16_t v[] = {0, 0x8000, 0x7c00, 0xfc00, 0x7e00, 0x7c01, 1, 0x8001, 0x03ff, 0x7bff, 0xfbff};
+    static const uint16_t v[] = {0, 0x8000, 0x7c00, 0xfc00, 0x7e00, 0x7c01,
+                                 1, 0x8001, 0x03ff, 0x7bff, 0xfbff};
     return check_below(3) ? half_sane() : v[check_below(sizeof v / sizeof *v)];
 }
 
@@ -128,7 +132,10 @@ static void free_acts(struct acts *x)
 
 /* ---- the check ---- */
 
-static uint32_t rand_count(uint32_t round) { return round % 3 == 0 ? 1 + check_below(4) : 1 + check_below(40); }
+static uint32_t rand_count(uint32_t round)
+{
+    return round % 3 == 0 ? 1 + check_below(4) : 1 + check_below(40);
+}
 
 static void check_case(struct check *c, const char *name, uint32_t type, uint32_t round)
 {
@@ -151,8 +158,8 @@ static void check_case(struct check *c, const char *name, uint32_t type, uint32_
     c->kern.matmul_q8[type](w.mem.p, w.row_bytes, n_rows, n, &x.a, use_idx, n_tok, got, ld, scratch);
     ptrdiff_t i = check_diff(want, got, n_out);
     if (i >= 0)
-        check_fail(c, name, "n %u, rows %u, tokens %u, fill %d: token %zu, row %zu is %.9g, not %.9g", n, n_rows,
-                   n_tok, fill, (size_t)i / ld, (size_t)i % ld, (double)got[i], (double)want[i]);
+        check_fail(c, name, "n %u, rows %u, tokens %u, fill %d: token %zu, row %zu is %.9g, not %.9g", n,
+                   n_rows, n_tok, fill, (size_t)i / ld, (size_t)i % ld, (double)got[i], (double)want[i]);
     else
         check_pass(c, name);
     free(scratch);
@@ -179,8 +186,15 @@ void check_quant(struct check *c)
 
 /* ---- benchmarks: each thread has its rows of one matrix, as the pool would give them ---- */
 
-struct bench { struct check *c; uint32_t type, n, n_rows, n_tok; uint8_t *w; size_t row_bytes; struct kern_acts x;
-               float *out; void *scratch[64]; };
+struct bench {
+    struct check *c;
+    uint32_t type, n, n_rows, n_tok;
+    uint8_t *w;
+    size_t row_bytes;
+    struct kern_acts x;
+    float *out;
+    void *scratch[64];
+};
 
 static void bench_part(void *arg, int i)
 {
@@ -216,7 +230,8 @@ static void bench_type(struct check *c, const char *name, uint32_t type)
         if (at < 1 << 20)
             fill_block(type, b.w + at, FILL_SANE);
         else
-            memcpy(b.w + at, b.w + at % info->block_bytes + (at / info->block_bytes % 4096) * info->block_bytes,
+            memcpy(b.w + at,
+                   b.w + at % info->block_bytes + (at / info->block_bytes % 4096) * info->block_bytes,
                    info->block_bytes);
     struct acts x = make_acts(info->act_block, b.n, max_tok);
     b.x = x.a;
