@@ -113,7 +113,8 @@ struct ops_attn {
  *   qkv [n_tok][ld_qkv]: n_k_head*d_k queries, as many keys, n_v_head*d_v values; first a causal depthwise
  *   convolution of width d_conv (weights conv float[n_qkv][d_conv]; its state float[d_conv-1][n_qkv], oldest first),
  *   then SiLU; q and k are L2-normalised (x * rsqrt(sum x^2 + eps_l2)), q times 1/sqrt(d_k);
- *   a [n_tok][ld_a], b [n_tok][ld_b]: decay g = exp(A * softplus(a + dt_bias)) (A = ssm_a as stored: negative), beta = sigmoid(b);
+ *   a [n_tok][ld_a], b [n_tok][ld_b]: decay g = exp(A * softplus(a + dt_bias)) (A = ssm_a as stored:
+ *   negative), beta = sigmoid(b);
  *   state float[n_v_head][d_k][d_v]: S *= g; delta = (v - S^T k) * beta; S += k delta^T; o = S^T q.
  *   Then out = RMSNorm(o; norm float[d_v], eps) * silu(z), z [n_tok][ld_z].
  * qkv is worked in place and holds nothing of use afterwards.
