@@ -149,6 +149,17 @@ uint32_t vocab_find_merge(const struct vocab *v, int32_t left, int32_t right, in
     }
 }
 
+/* The first of several equal merges stays. */
+static void merge_insert(struct vocab *v, uint32_t rank)
+{
+    const struct vocab_merge *m = &v->merges[rank];
+    uint32_t h = merge_hash(m->left, m->right);
+    for (uint32_t e; (e = v->merge_find[h & v->merge_mask]); h++)
+        if (v->merges[e - 1].left == m->left && v->merges[e - 1].right == m->right)
+            return;
+    v->merge_find[h & v->merge_mask] = rank + 1;
+}
+
 /* ---- loading ------------------------------------------------------------------- */
 
 static const struct gguf_kv *string_array(const struct gguf *g, const char *key)
@@ -322,14 +333,8 @@ static int load_merges(const struct gguf *g, struct vocab *v, const int16_t byte
         }
         if (t != tmp)
             free(t);
-        int32_t dup;
-        if (m->left < 0 || m->right < 0 || m->out < 0 ||
-            vocab_find_merge(v, m->left, m->right, &dup) != UINT32_MAX)
-            continue;
-        uint32_t h = merge_hash(m->left, m->right);
-        while (v->merge_find[h & v->merge_mask])
-            h++;
-        v->merge_find[h & v->merge_mask] = r + 1;
+        if (m->left >= 0 && m->right >= 0 && m->out >= 0)
+            merge_insert(v, r);
     }
     free(buf);
     return 0;

@@ -24,6 +24,7 @@ static const char *const pres[] = {"gpt-2", "llama-bpe", "qwen2", "qwen35", "gpt
 enum { N_PRES = sizeof pres / sizeof pres[0], N_KINDS = N_PRES + 2 };
 
 static struct tokenizer *tokenizers[N_KINDS];
+static struct gguf *ggufs[N_KINDS]; /* stay as long as the fuzzer */
 
 /* ---- vocabularies made in memory ---- */
 
@@ -64,7 +65,7 @@ static const char *const merges[] = {"t h", "h e", "th e", "i n", "e r", "a a", 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
 /* kind 0: byte-level; 1: gemma4; 2: SPM */
-static struct tokenizer *make(int kind, const char *pre)
+static struct tokenizer *make(int kind, const char *pre, struct gguf **g)
 {
     struct bytes tok = {0}, type = {0}, score = {0}, all = {0};
     uint32_t n = 0;
@@ -124,10 +125,9 @@ static struct tokenizer *make(int kind, const char *pre)
     put_u64(&all, COUNT(merges));
     for (size_t i = 0; i < COUNT(merges); i++)
         put_str(&all, merges[i], strlen(merges[i]));
-    struct gguf *g; /* stays as long as the fuzzer */
     struct tokenizer *t;
-    REQUIRE(!gguf_parse(all.p, all.n, all.n, "fuzz", &g, NULL));
-    REQUIRE(!tokenizer_create(g, &t, NULL));
+    REQUIRE(!gguf_parse(all.p, all.n, all.n, "fuzz", g, NULL));
+    REQUIRE(!tokenizer_create(*g, &t, NULL));
     free(tok.p);
     free(type.p);
     free(score.p);
@@ -180,9 +180,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     if (!tokenizers[0]) {
         for (int i = 0; i < N_PRES; i++)
-            tokenizers[i] = make(0, pres[i]);
-        tokenizers[N_PRES] = make(1, "gemma4");
-        tokenizers[N_PRES + 1] = make(2, "default");
+            tokenizers[i] = make(0, pres[i], &ggufs[i]);
+        tokenizers[N_PRES] = make(1, "gemma4", &ggufs[N_PRES]);
+        tokenizers[N_PRES + 1] = make(2, "default", &ggufs[N_PRES + 1]);
     }
     if (n >= 4 && !memcmp(data, "GGUF", 4)) {
         check_vocabulary(data, n);
