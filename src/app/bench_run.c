@@ -14,11 +14,13 @@ struct layers {
     struct sluice_context *ctx;
     uint64_t missed_at;            /* expert bytes read when the current layer began */
     uint32_t il;                   /* UINT32_MAX: none yet */
-    uint64_t *missed, *experts;    /* [n_layer] bytes of the pass */
+    uint64_t *missed, *experts;    /* [n_layer] bytes of the pass: into totals.passes */
     uint8_t *seen;                 /* [n_expert] */
 };
 
-struct totals { uint64_t ns; struct sluice_stats st; double causal_s, joules; };
+/* One phase of one repetition.  passes: [n_pass][missed of each layer | experts of each layer], kept until both
+ * probes have run: the limits use the mean of the rates before and after. */
+struct totals { uint64_t ns; struct sluice_stats st; double joules; uint64_t *passes; uint32_t n_pass; };
 
 struct bench {
     struct sluice_model *m;
@@ -26,6 +28,7 @@ struct bench {
     struct sluice_context *ctx;
     struct layers l;
     uint64_t *dense, *streamed;    /* [n_layer + 1] bytes of dense matrices; the head is last */
+    uint64_t *spare;               /* [2 * n_layer] where passes that are not measured count */
     uint64_t rng, at_text;
 };
 
@@ -39,7 +42,8 @@ static uint64_t expert_bytes_read(const struct sluice_context *c)
 static void end_layer(struct layers *l)
 {
     uint64_t now = expert_bytes_read(l->ctx);
-    if (l->il != UINT32_MAX)
+    /* Slabs are counted when they are asked for and reads when they end, so the difference may step back. */
+    if (l->il != UINT32_MAX && now > l->missed_at)
         l->missed[l->il] += now - l->missed_at;
     l->missed_at = now;
 }
@@ -83,17 +87,19 @@ static double larger(double a, double b)
     return a > b ? a : b;
 }
 
-/* The causal limit of one pass, in seconds. */
-static double causal_seconds(const struct bench *b, const struct bench_rates *r, bool with_head)
+/* The causal limit of a phase, in seconds. */
+static double causal_seconds(const struct bench *b, const struct totals *t, const struct bench_rates *r)
 {
     uint32_t n = b->m->m.hp.n_layer;
-    double s = 0;
-    for (uint32_t il = 0; il < n + with_head; il++) {
-        s += larger((double)b->streamed[il] / r->disk_bytes_s, (double)b->dense[il] / r->ram_bytes_s);
-        if (il < n)
-            s += larger((double)b->l.missed[il] / r->disk_bytes_s, (double)b->l.experts[il] / r->ram_bytes_s);
+    double dense = 0, s = 0;
+    for (uint32_t il = 0; il <= n; il++)
+        dense += larger((double)b->streamed[il] / r->disk_bytes_s, (double)b->dense[il] / r->ram_bytes_s);
+    for (uint32_t i = 0; i < t->n_pass; i++) {
+        const uint64_t *missed = t->passes + (size_t)i * 2 * n, *experts = missed + n;
+        for (uint32_t il = 0; il < n; il++)
+            s += larger((double)missed[il] / r->disk_bytes_s, (double)experts[il] / r->ram_bytes_s);
     }
-    return s;
+    return s + dense * t->n_pass;
 }
 
 static int32_t next_token(struct bench *b)
@@ -123,6 +129,7 @@ static int open_context(struct bench *b, struct sluice_error *err)
     return 0;
 }
 
+/* Feeds n tokens; what they cost is counted where b->l points. */
 static int feed(struct bench *b, uint32_t n, bool logits, struct sluice_error *err)
 {
     int32_t *tokens = malloc(n * sizeof *tokens);
@@ -137,16 +144,19 @@ static int feed(struct bench *b, uint32_t n, bool logits, struct sluice_error *e
 }
 
 /* One phase of one repetition: n tokens, all at once or one by one. */
-static int run_phase(struct bench *b, uint32_t n, bool at_once, const struct bench_rates *rates, struct totals *t,
-                     struct sluice_error *err)
+static int run_phase(struct bench *b, uint32_t n, bool at_once, struct totals *t, struct sluice_error *err)
 {
     uint32_t n_layer = b->m->m.hp.n_layer;
-    sluice_context_reset_stats(b->ctx);
     memset(t, 0, sizeof *t);
+    t->n_pass = at_once ? 1 : n;
+    t->passes = calloc(t->n_pass, 2 * (size_t)n_layer * sizeof *t->passes);
+    if (!t->passes)
+        return err_set(err, SLUICE_ENOMEM, "no memory for the bytes of %u passes", t->n_pass);
+    sluice_context_reset_stats(b->ctx);
     double j0 = bench_energy_joules();
-    for (uint32_t i = 0; i < (at_once ? 1 : n); i++) {
-        memset(b->l.missed, 0, n_layer * sizeof *b->l.missed);
-        memset(b->l.experts, 0, n_layer * sizeof *b->l.experts);
+    for (uint32_t i = 0; i < t->n_pass; i++) {
+        b->l.missed = t->passes + (size_t)i * 2 * n_layer;
+        b->l.experts = b->l.missed + n_layer;
         b->l.il = UINT32_MAX;
         uint64_t t0 = log_now_ns();
         int rc = feed(b, at_once ? n : 1, true, err);
@@ -155,7 +165,6 @@ static int run_phase(struct bench *b, uint32_t n, bool at_once, const struct ben
         t->ns += log_now_ns() - t0;
         end_layer(&b->l);
         b->l.il = UINT32_MAX;
-        t->causal_s += causal_seconds(b, rates, true);
     }
     double j1 = bench_energy_joules();
     t->joules = j0 < 0 || j1 < j0 ? -1 : j1 - j0; /* the counter wraps now and then */
@@ -169,9 +178,10 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void summarise(struct bench_phase *ph, const struct totals *t, uint32_t n_reps, uint32_t n_tok,
+static void summarise(struct bench_phase *ph, const struct bench *b, const struct totals *t, uint32_t n_tok,
                       const struct bench_rates *r)
 {
+    uint32_t n_reps = b->p->n_reps;
     double v[BENCH_MAX_REPS], n = (double)n_reps * n_tok, joules = 0, causal = 0, s = 0;
     struct sluice_stats a = {0};
     memset(ph, 0, sizeof *ph);
@@ -181,7 +191,7 @@ static void summarise(struct bench_phase *ph, const struct totals *t, uint32_t n
         const struct sluice_stats *st = &t[i].st;
         v[i] = (double)n_tok * 1e9 / (double)t[i].ns;
         s += (double)t[i].ns / 1e9;
-        causal += t[i].causal_s;
+        causal += causal_seconds(b, &t[i], r);
         joules = t[i].joules < 0 || joules < 0 ? -1 : joules + t[i].joules;
         a.bytes_read += st->bytes_read;
         a.bytes_read_hint += st->bytes_read_hint;
@@ -211,12 +221,14 @@ static void summarise(struct bench_phase *ph, const struct totals *t, uint32_t n
                            tok_time;
 }
 
-static int repetitions(struct bench *b, const struct bench_rates *rates, struct totals *pre, struct totals *dec,
-                       struct sluice_error *err)
+static int repetitions(struct bench *b, struct totals *pre, struct totals *dec, struct sluice_error *err)
 {
     const struct bench_params *p = b->p;
     int rc = 0;
     for (uint32_t i = 0; i < p->n_reps && !rc; i++) {
+        b->l.missed = b->spare;
+        b->l.experts = b->spare + b->m->m.hp.n_layer;
+        b->l.il = UINT32_MAX;
         if (p->cold || !b->ctx) {
             sluice_context_free(b->ctx);
             b->ctx = NULL;
@@ -230,9 +242,9 @@ static int repetitions(struct bench *b, const struct bench_rates *rates, struct 
         if (!rc && p->n_depth)
             rc = feed(b, p->n_depth, false, err);
         if (!rc && p->n_prompt)
-            rc = run_phase(b, p->n_prompt, true, rates, &pre[i], err);
+            rc = run_phase(b, p->n_prompt, true, &pre[i], err);
         if (!rc && p->n_gen)
-            rc = run_phase(b, p->n_gen, false, rates, &dec[i], err);
+            rc = run_phase(b, p->n_gen, false, &dec[i], err);
         if (p->progress && !rc)
             fprintf(p->progress, "repetition %u of %u: prefill %.2f tok/s, decode %.2f tok/s\n", i + 1, p->n_reps,
                     p->n_prompt ? (double)p->n_prompt * 1e9 / (double)pre[i].ns : 0.0,
@@ -256,19 +268,19 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
     if (rc)
         return rc;
     uint64_t *rows = calloc(4 * (size_t)(n_layer + 1), sizeof *rows);
+
     b.l.seen = calloc(n_expert + 1, 1);
     struct totals *pre = calloc(p->n_reps, sizeof *pre), *dec = calloc(p->n_reps, sizeof *dec);
     if (!rows || !b.l.seen || !pre || !dec)
         rc = err_set(err, SLUICE_ENOMEM, "no memory for the bench");
     if (!rc) {
-        b.l.missed = rows;
-        b.l.experts = rows + n_layer + 1;
-        b.dense = rows + 2 * (n_layer + 1);
-        b.streamed = rows + 3 * (n_layer + 1);
+        b.dense = rows;
+        b.streamed = rows + n_layer + 1;
+        b.spare = rows + 2 * (n_layer + 1);
         rc = bench_probe(m, &p->ctx, plan.n_threads, &out->before, err);
     }
     if (!rc)
-        rc = repetitions(&b, &out->before, pre, dec, err);
+        rc = repetitions(&b, pre, dec, err);
     if (!rc) {
         struct sluice_stats st;
         sluice_context_get_stats(b.ctx, &st);
@@ -282,8 +294,14 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
     if (!rc) {
         out->is_void = moved(out->before.disk_bytes_s, out->after.disk_bytes_s) ||
                        moved(out->before.ram_bytes_s, out->after.ram_bytes_s);
-        summarise(&out->prefill, pre, p->n_reps, p->n_prompt, &out->before);
-        summarise(&out->decode, dec, p->n_reps, p->n_gen, &out->before);
+        const struct bench_rates mean = {.disk_bytes_s = (out->before.disk_bytes_s + out->after.disk_bytes_s) / 2,
+                                         .ram_bytes_s = (out->before.ram_bytes_s + out->after.ram_bytes_s) / 2};
+        summarise(&out->prefill, &b, pre, p->n_prompt, &mean);
+        summarise(&out->decode, &b, dec, p->n_gen, &mean);
+    }
+    for (uint32_t i = 0; pre && dec && i < p->n_reps; i++) {
+        free(pre[i].passes);
+        free(dec[i].passes);
     }
     free(rows);
     free(b.l.seen);
