@@ -1,5 +1,4 @@
-/* unit_cache: see unit_cache.h.  LRU, because no online policy has beaten it by more
- * than a few points on routing traces; the policy is claim and list_append. */
+/* unit_cache: see unit_cache.h. */
 #include "stream/unit_cache.h"
 
 #include "base/err.h"
@@ -13,72 +12,64 @@ enum slot_state { SLOT_EMPTY, SLOT_LOADING, SLOT_READY };
 
 struct slot {
     uint32_t unit;
-    uint32_t prev, next; /* in the LRU list, or next in the empty list; NONE at the ends */
     uint32_t pins;
     uint16_t size_class;
     uint8_t state;
+    bool ahead; /* in the list of its class, not with the policy */
 };
 
 struct size_class {
     uint32_t first, n;
-    uint32_t empty;          /* list of empty slots */
-    uint32_t oldest, newest; /* unpinned READY slots by last use */
+    struct cache_list empty;
+    struct cache_list ahead; /* read ahead, unused and unpinned, where the policy wants them apart */
+    const struct cache_policy *policy;
+    void *state; /* the policy's; classes of one policy share it */
 };
 
 struct unit_cache {
     uint32_t *slot_of; /* [n_units] */
     struct slot *slots;
+    struct cache_node *nodes; /* [n_slots] of the lists empty and ahead */
     struct size_class *classes;
     uint32_t n_units, n_slots, n_classes;
     uint64_t evictions;
 };
 
-static void list_remove(struct unit_cache *c, uint32_t slot)
-{
-    struct slot *s = &c->slots[slot];
-    struct size_class *k = &c->classes[s->size_class];
-    if (s->prev == UNIT_CACHE_NONE)
-        k->oldest = s->next;
-    else
-        c->slots[s->prev].next = s->next;
-    if (s->next == UNIT_CACHE_NONE)
-        k->newest = s->prev;
-    else
-        c->slots[s->next].prev = s->prev;
-}
-
-static void list_append(struct unit_cache *c, uint32_t slot)
-{
-    struct slot *s = &c->slots[slot];
-    struct size_class *k = &c->classes[s->size_class];
-    s->prev = k->newest;
-    s->next = UNIT_CACHE_NONE;
-    if (k->newest == UNIT_CACHE_NONE)
-        k->oldest = slot;
-    else
-        c->slots[k->newest].next = slot;
-    k->newest = slot;
-}
-
 static void put_empty(struct unit_cache *c, uint32_t slot)
 {
     struct slot *s = &c->slots[slot];
-    struct size_class *k = &c->classes[s->size_class];
     s->state = SLOT_EMPTY;
     s->pins = 0;
     s->unit = UNIT_CACHE_NONE;
-    s->next = k->empty;
-    k->empty = slot;
+    cache_list_append(c->nodes, &c->classes[s->size_class].empty, slot);
 }
 
-uint64_t unit_cache_bytes(uint32_t n_units, uint32_t n_slots_all)
+uint64_t unit_cache_bytes(uint32_t n_units, uint32_t n_slots_all, uint32_t n_classes)
 {
+    /* Classes that differ in policy are few kinds: the default and one for classes that are too small. */
     return sizeof(struct unit_cache) + (uint64_t)n_units * sizeof(uint32_t) +
-           (uint64_t)n_slots_all * sizeof(struct slot);
+           (uint64_t)n_slots_all * (sizeof(struct slot) + sizeof(struct cache_node)) +
+           (uint64_t)n_classes * sizeof(struct size_class) + 2 * cache_policy_bytes_max(n_units, n_slots_all, n_classes);
 }
 
-int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_classes, struct unit_cache **out,
-                      struct sluice_error *err)
+/* One state for each policy that some class has. */
+static int create_policies(struct unit_cache *c, const uint32_t *n_slots, const struct cache_policy *const *policies)
+{
+    const struct cache_shape shape = {c->n_units ? c->n_units : 1, c->n_slots ? c->n_slots : 1, c->n_classes, n_slots};
+    for (uint32_t k = 0; k < c->n_classes; k++) {
+        struct size_class *s = &c->classes[k];
+        s->policy = policies && policies[k] ? policies[k] : &cache_lru;
+        for (uint32_t i = 0; i < k && !s->state; i++)
+            if (c->classes[i].policy == s->policy)
+                s->state = c->classes[i].state;
+        if (!s->state && !(s->state = s->policy->create(&shape)))
+            return SLUICE_ENOMEM;
+    }
+    return 0;
+}
+
+int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_classes,
+                      const struct cache_policy *const *policies, struct unit_cache **out, struct sluice_error *err)
 {
     uint64_t n_all = 0;
     *out = NULL;
@@ -91,21 +82,25 @@ int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_clas
     if (c) {
         c->slot_of = mem_calloc(n_units ? n_units : 1, sizeof *c->slot_of);
         c->slots = mem_calloc(n_all ? n_all : 1, sizeof *c->slots);
+        c->nodes = mem_calloc(n_all ? n_all : 1, sizeof *c->nodes);
         c->classes = mem_calloc(n_classes ? n_classes : 1, sizeof *c->classes);
+        c->n_units = n_units;
+        c->n_slots = (uint32_t)n_all;
+        c->n_classes = c->classes ? n_classes : 0;
     }
-    if (!c || !c->slot_of || !c->slots || !c->classes) {
+    if (!c || !c->slot_of || !c->slots || !c->nodes || !c->classes || create_policies(c, n_slots, policies)) {
         unit_cache_free(c);
         return err_set(err, SLUICE_ENOMEM, "out of memory for %llu cache slots", (unsigned long long)n_all);
     }
-    c->n_units = n_units;
-    c->n_classes = n_classes;
-    c->n_slots = (uint32_t)n_all;
     memset(c->slot_of, 0xFF, n_units * sizeof *c->slot_of); /* NONE */
     uint32_t first = 0;
     for (uint32_t k = 0; k < n_classes; k++) {
-        c->classes[k] =
-            (struct size_class){first, n_slots[k], UNIT_CACHE_NONE, UNIT_CACHE_NONE, UNIT_CACHE_NONE};
-        for (uint32_t i = first + n_slots[k]; i-- > first;) {
+        struct size_class *s = &c->classes[k];
+        s->first = first;
+        s->n = n_slots[k];
+        cache_list_init(&s->empty);
+        cache_list_init(&s->ahead);
+        for (uint32_t i = first; i < first + n_slots[k]; i++) {
             c->slots[i].size_class = (uint16_t)k;
             put_empty(c, i);
         }
@@ -119,8 +114,16 @@ void unit_cache_free(struct unit_cache *c)
 {
     if (!c)
         return;
+    for (uint32_t k = 0; k < c->n_classes; k++) {
+        bool shared = false;
+        for (uint32_t i = 0; i < k; i++)
+            shared = shared || c->classes[i].state == c->classes[k].state;
+        if (!shared && c->classes[k].state)
+            c->classes[k].policy->free(c->classes[k].state);
+    }
     free(c->slot_of);
     free(c->slots);
+    free(c->nodes);
     free(c->classes);
     free(c);
 }
@@ -145,15 +148,27 @@ uint32_t unit_cache_class(const struct unit_cache *c, uint32_t slot) { return c-
 uint32_t unit_cache_first(const struct unit_cache *c, uint32_t k) { return c->classes[k].first; }
 uint64_t unit_cache_evictions(const struct unit_cache *c) { return c->evictions; }
 
+/* An unpinned READY slot to evict, out of all lists; NONE if there is none. */
+static uint32_t take_victim(struct unit_cache *c, struct size_class *k)
+{
+    uint32_t slot = UNIT_CACHE_NONE;
+    if (k->ahead.n <= k->n / 8)
+        slot = k->policy->victim(k->state, (uint32_t)(k - c->classes));
+    if (slot == UNIT_CACHE_NONE && (slot = k->ahead.oldest) != UNIT_CACHE_NONE) {
+        cache_list_remove(c->nodes, &k->ahead, slot);
+        c->slots[slot].ahead = false;
+    }
+    return slot;
+}
+
 uint32_t unit_cache_claim(struct unit_cache *c, uint32_t unit, uint32_t size_class)
 {
     assert(unit < c->n_units && size_class < c->n_classes && c->slot_of[unit] == UNIT_CACHE_NONE);
     struct size_class *k = &c->classes[size_class];
-    uint32_t slot = k->empty;
+    uint32_t slot = k->empty.newest;
     if (slot != UNIT_CACHE_NONE) {
-        k->empty = c->slots[slot].next;
-    } else if ((slot = k->oldest) != UNIT_CACHE_NONE) {
-        list_remove(c, slot);
+        cache_list_remove(c->nodes, &k->empty, slot);
+    } else if ((slot = take_victim(c, k)) != UNIT_CACHE_NONE) {
         c->slot_of[c->slots[slot].unit] = UNIT_CACHE_NONE;
         c->evictions++;
     } else {
@@ -181,22 +196,47 @@ void unit_cache_discard(struct unit_cache *c, uint32_t slot)
 
 void unit_cache_pin(struct unit_cache *c, uint32_t slot)
 {
-    assert(c->slots[slot].state == SLOT_READY);
-    if (!c->slots[slot].pins++)
-        list_remove(c, slot);
+    struct slot *s = &c->slots[slot];
+    struct size_class *k = &c->classes[s->size_class];
+    assert(s->state == SLOT_READY);
+    if (s->pins++)
+        return;
+    if (s->ahead)
+        cache_list_remove(c->nodes, &k->ahead, slot);
+    else
+        k->policy->take(k->state, slot, s->unit, s->size_class);
+    s->ahead = false;
 }
 
 void unit_cache_unpin(struct unit_cache *c, uint32_t slot)
 {
-    assert(c->slots[slot].state == SLOT_READY && c->slots[slot].pins);
-    if (!--c->slots[slot].pins)
-        list_append(c, slot);
+    struct slot *s = &c->slots[slot];
+    struct size_class *k = &c->classes[s->size_class];
+    assert(s->state == SLOT_READY && s->pins);
+    if (!--s->pins)
+        k->policy->put(k->state, slot, s->unit, s->size_class);
+}
+
+void unit_cache_unpin_ahead(struct unit_cache *c, uint32_t slot)
+{
+    struct slot *s = &c->slots[slot];
+    struct size_class *k = &c->classes[s->size_class];
+    if (!k->policy->ahead_apart || s->pins > 1) {
+        unit_cache_unpin(c, slot);
+        return;
+    }
+    assert(s->state == SLOT_READY && s->pins);
+    s->pins = 0;
+    s->ahead = true;
+    cache_list_append(c->nodes, &k->ahead, slot);
 }
 
 void unit_cache_touch(struct unit_cache *c, uint32_t slot)
 {
-    if (c->slots[slot].state == SLOT_READY && !c->slots[slot].pins) {
-        list_remove(c, slot);
-        list_append(c, slot);
+    struct slot *s = &c->slots[slot];
+    struct size_class *k = &c->classes[s->size_class];
+    if (s->state == SLOT_READY && !s->pins && !k->policy->ahead_apart) {
+        k->policy->take(k->state, slot, s->unit, s->size_class);
+        k->policy->put(k->state, slot, s->unit, s->size_class);
     }
 }

@@ -1,12 +1,12 @@
-/* unit_cache: which unit lies in which slot, who is pinned, and who is evicted next.
+/* unit_cache: which unit lies in which slot, and who is pinned; a cache_policy says who is evicted next.
  *
  * Pure bookkeeping: no memory for weights, no I/O, no threads.  Slots come in size
  * classes, the slots of class c being numbered first[c] .. first[c] + n_slots[c] - 1:
  *
  *              claim                    loaded                  last unpin
- *     EMPTY ----------> LOADING, pinned -------> READY, pinned <----------> READY, in the LRU list
+ *     EMPTY ----------> LOADING, pinned -------> READY, pinned <----------> READY, with the policy
  *       ^-- discard -------'                                        pin           |
- *                          ^------------------------ claim (evicts the oldest) ---'
+ *                          ^------------------------ claim (evicts one) ----------'
  *
  * Only a READY slot with no pin can be evicted.  Units are numbered by struct units. */
 #ifndef SLUICE_STREAM_UNIT_CACHE_H
@@ -14,17 +14,21 @@
 
 #include <sluice.h>
 
+#include "stream/cache_policy.h"
+
 #include <stdbool.h>
 
-#define UNIT_CACHE_NONE UINT32_MAX
+#define UNIT_CACHE_NONE CACHE_NONE
 
 struct unit_cache;
 
-int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_classes, struct unit_cache **out,
+/* policies [n_classes]: one for each size class, or NULL: LRU for all. */
+int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_classes,
+                      const struct cache_policy *const *policies, struct unit_cache **out,
                       struct sluice_error *err) SLUICE_MUST_CHECK;
 void unit_cache_free(struct unit_cache *c);
-/* What it takes in memory. */
-uint64_t unit_cache_bytes(uint32_t n_units, uint32_t n_slots_all);
+/* What it takes in memory at most, under any policy. */
+uint64_t unit_cache_bytes(uint32_t n_units, uint32_t n_slots_all, uint32_t n_classes);
 
 /* The slot that holds the unit or is loading it, or UNIT_CACHE_NONE. */
 uint32_t unit_cache_find(const struct unit_cache *c, uint32_t unit);
@@ -34,8 +38,8 @@ bool unit_cache_ready(const struct unit_cache *c, uint32_t slot);
 uint32_t unit_cache_class(const struct unit_cache *c, uint32_t slot);
 uint32_t unit_cache_first(const struct unit_cache *c, uint32_t size_class);
 
-/* A slot of the class for a unit that is in none: an empty one, or the least recently used
- * unpinned one, whose unit is then gone.  LOADING with one pin; NONE where all are pinned. */
+/* A slot of the class for a unit that is in none: an empty one, or the policy's
+ * victim, whose unit is then gone.  LOADING with one pin; NONE where all are pinned. */
 uint32_t unit_cache_claim(struct unit_cache *c, uint32_t unit, uint32_t size_class);
 /* The bytes have arrived: READY.  The pin stays. */
 void unit_cache_loaded(struct unit_cache *c, uint32_t slot);
@@ -43,9 +47,11 @@ void unit_cache_loaded(struct unit_cache *c, uint32_t slot);
 void unit_cache_discard(struct unit_cache *c, uint32_t slot);
 
 void unit_cache_pin(struct unit_cache *c, uint32_t slot); /* READY slots */
-void unit_cache_unpin(struct unit_cache *c,
-                      uint32_t slot); /* the last unpin makes it the most recently used */
-void unit_cache_touch(struct unit_cache *c, uint32_t slot); /* likewise, if READY and not pinned */
+void unit_cache_unpin(struct unit_cache *c, uint32_t slot);
+/* As unpin, of a unit that was read ahead and has not been used yet. */
+void unit_cache_unpin_ahead(struct unit_cache *c, uint32_t slot);
+/* It will be used soon: if READY and not pinned, an LRU class keeps it as if it had been used. */
+void unit_cache_touch(struct unit_cache *c, uint32_t slot);
 
 uint64_t unit_cache_evictions(const struct unit_cache *c);
 

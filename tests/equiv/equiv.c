@@ -145,6 +145,7 @@ struct variant {
     bool stream_dense;          /* no dense slab pinned */
     int (*feed)(struct sluice_context *c, struct sluice_error *err);
 };
+static const char *cache_policy; /* of the expert cache; NULL: the default */
 
 static struct ops *(*wrap_ops)(struct ops *cpu, void *user); /* set where a variant runs on another table */
 
@@ -163,6 +164,7 @@ static int open_context(const struct variant *v, struct sluice_context **c, stru
     p.cpu_level = v->level;
     p.no_hint = v->no_hint;
     p.io_fault = v->fault;
+    p.cache_policy = info.n_expert ? cache_policy : NULL;
     if (info.n_expert)
         p.expert_cache_bytes = v->cache > 100 || v->cache == SLUICE_CACHE_MIN ? v->cache
                                : info.expert_bytes / 100 * v->cache;
@@ -229,6 +231,25 @@ static const struct variant variants[] = {
     {"checkpoint, rewind, fork, chunk 11, smallest cache", 2, 11, MIN, 0, NULL, NULL, 0, true, feed_rewound},
 };
 
+static const struct { const char *policy; struct variant v; } by_policy[] = {
+    {"lru", {"LRU, a fifth cached", 2, 40, 20, 0, NULL, NULL, 0, false, feed_steps}},
+    {"lfu", {"LFU, a fifth cached", 2, 40, 20, 0, NULL, NULL, 0, false, feed_steps}},
+    {"lfu", {"LFU, smallest cache, three sequences", 2, 13, MIN, 0, NULL, NULL, 0, false, feed_interleaved}},
+    {"2q", {"2Q, a third cached, late and shuffled reads", 2, 40, 33, 0, NULL, "late=1ms,reorder=7", 0, false, feed_steps}},
+    {"2q", {"2Q, smallest cache", 3, 50, MIN, 0, NULL, NULL, 0, false, feed_steps}},
+    {"sticky", {"sticky, half cached", 2, 40, 50, 0, NULL, NULL, 0, false, feed_steps}},
+    {"sticky", {"sticky, smallest cache, chunk 9", 2, 9, MIN, 0, NULL, NULL, 0, true, feed_interleaved}},
+};
+
+static void compare_policies(void)
+{
+    for (size_t i = 0; info.n_expert && i < sizeof by_policy / sizeof by_policy[0]; i++) {
+        cache_policy = by_policy[i].policy;
+        compare(&by_policy[i].v);
+    }
+    cache_policy = NULL;
+}
+
 static void compare_levels(void)
 {
     static char names[CPU_N_LEVELS][96];
@@ -278,6 +299,7 @@ int main(int argc, char **argv)
     memcpy(want, got, n * sizeof *want);
     for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++)
         compare(&variants[i]);
+    compare_policies();
     compare_levels();
     printf("%s, act %s: %d passed, %d failed\n", argv[1], act == SLUICE_ACT_F32 ? "f32" : "q8", n_passed,
            n_failed);

@@ -21,7 +21,7 @@ static void test_basics(void **state)
     (void)state;
     uint32_t n_slots[2] = {2, 1};
     struct unit_cache *c;
-    assert_int_equal(unit_cache_create(10, n_slots, 2, &c, NULL), 0);
+    assert_int_equal(unit_cache_create(10, n_slots, 2, NULL, &c, NULL), 0);
     assert_int_equal(unit_cache_find(c, 3), UNIT_CACHE_NONE);
     uint32_t a = unit_cache_claim(c, 3, 0), b = unit_cache_claim(c, 4, 0);
     assert_true(a != b && unit_cache_class(c, a) == 0 && unit_cache_unit(c, b) == 4);
@@ -61,8 +61,8 @@ static uint32_t find(uint32_t unit)
     return UNIT_CACHE_NONE;
 }
 
-/* True if `got` is a slot that may be claimed now, and the right one if it is an eviction. */
-static bool claim_is_right(uint32_t got, uint32_t size_class, bool *evicts)
+/* True if `got` is a slot that may be claimed now, and with LRU the right one if it is an eviction. */
+static bool claim_is_right(uint32_t got, uint32_t size_class, bool lru, bool *evicts)
 {
     uint32_t first = size_class == 0   ? 0
                      : size_class == 1 ? 1
@@ -76,15 +76,24 @@ static bool claim_is_right(uint32_t got, uint32_t size_class, bool *evicts)
             oldest = i;
     }
     *evicts = !empty && oldest != UNIT_CACHE_NONE;
-    return empty ? got >= first && got < first + n && !slot[got].state : got == oldest;
+    if (empty)
+        return got >= first && got < first + n && !slot[got].state;
+    if (lru || oldest == UNIT_CACHE_NONE)
+        return got == oldest;
+    return got >= first && got < first + n && slot[got].state == 2 && !slot[got].pins;
 }
 
-static void test_random_operations(void **state)
+static void random_operations(const struct cache_policy *policy)
 {
-    (void)state;
+    /* Two policies in one cache where the last class has another one. */
+    const struct cache_policy *policies[CLASSES] = {policy, policy, policy ? cache_policies[random_below(4)] : NULL};
+    bool lru[CLASSES];
     struct unit_cache *c;
     uint64_t evictions = 0;
-    assert_int_equal(unit_cache_create(UNITS, sizes, CLASSES, &c, NULL), 0);
+    for (int k = 0; k < CLASSES; k++)
+        lru[k] = !policies[k] || policies[k] == &cache_lru;
+    memset(slot, 0, sizeof slot);
+    assert_int_equal(unit_cache_create(UNITS, sizes, CLASSES, policies, &c, NULL), 0);
     for (int step = 0; step < STEPS; step++) {
         uint32_t unit = random_below(UNITS), s = find(unit);
         assert_int_equal(unit_cache_find(c, unit), s);
@@ -92,7 +101,7 @@ static void test_random_operations(void **state)
         if (s == UNIT_CACHE_NONE) {
             bool evicts;
             uint32_t got = unit_cache_claim(c, unit, class_of(unit));
-            assert_true(claim_is_right(got, class_of(unit), &evicts));
+            assert_true(claim_is_right(got, class_of(unit), lru[class_of(unit)], &evicts));
             evictions += evicts;
             if (got != UNIT_CACHE_NONE) {
                 slot[got].unit = unit;
@@ -108,7 +117,10 @@ static void test_random_operations(void **state)
                 slot[s].state = 0;
             }
         } else if (slot[s].pins && random_below(3)) {
-            unit_cache_unpin(c, s);
+            if (random_below(4))
+                unit_cache_unpin(c, s);
+            else
+                unit_cache_unpin_ahead(c, s);
             slot[s].pins--;
             slot[s].used = slot[s].pins ? slot[s].used : now;
         } else if (random_below(2)) {
@@ -128,6 +140,131 @@ static void test_random_operations(void **state)
     }
     assert_true(evictions > STEPS / 100);
     unit_cache_free(c);
+}
+
+static void test_random_operations(void **state)
+{
+    (void)state;
+    random_operations(NULL);
+    for (const struct cache_policy *const *p = cache_policies; *p; p++)
+        random_operations(*p);
+}
+
+/* ---- policies ---------------------------------------------------------------------------- */
+
+static struct unit_cache *cache_of(const struct cache_policy *p, uint32_t n_units, uint32_t n_slots)
+{
+    struct unit_cache *c;
+    assert_int_equal(unit_cache_create(n_units, &n_slots, 1, &p, &c, NULL), 0);
+    return c;
+}
+
+/* Asks for a unit, uses it, lets it go; true if it was there. */
+static bool use(struct unit_cache *c, uint32_t unit)
+{
+    uint32_t s = unit_cache_find(c, unit);
+    bool hit = s != UNIT_CACHE_NONE;
+    if (hit) {
+        unit_cache_pin(c, s);
+    } else {
+        s = unit_cache_claim(c, unit, 0);
+        assert_int_not_equal(s, UNIT_CACHE_NONE);
+        unit_cache_loaded(c, s);
+    }
+    unit_cache_unpin(c, s);
+    return hit;
+}
+
+static void read_ahead(struct unit_cache *c, uint32_t unit)
+{
+    uint32_t s = unit_cache_claim(c, unit, 0);
+    unit_cache_loaded(c, s);
+    unit_cache_unpin_ahead(c, s);
+}
+
+/* Hits of the last of ten rounds over 20 units with 16 slots. */
+static uint32_t cycle(const struct cache_policy *p)
+{
+    struct unit_cache *c = cache_of(p, 20, 16);
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < 200; i++)
+        hits += use(c, i % 20) && i >= 180;
+    unit_cache_free(c);
+    return hits;
+}
+
+static void test_cycle(void **state)
+{
+    (void)state;
+    assert_int_equal(cycle(&cache_lru), 0);
+    assert_true(cycle(&cache_sticky) >= 15);
+}
+
+/* 8 units used in every round, between them a scan of 40 that never come again: how many of the 8 stay. */
+static uint32_t scanned(const struct cache_policy *p)
+{
+    struct unit_cache *c = cache_of(p, 2000, 16);
+    uint32_t hits = 0;
+    for (uint32_t round = 0; round < 30; round++) {
+        for (uint32_t again = 0; again < 2; again++) {
+            for (uint32_t i = 0; i < 8; i++)
+                hits += use(c, i) && round == 29 && again == 0;
+            for (uint32_t i = 0; i < 12; i++) /* so that both uses are not one visit */
+                use(c, 1000 + 24 * round + 12 * again + i);
+        }
+        for (uint32_t i = 0; i < 40; i++)
+            use(c, 10 + (round * 40 + i) % 900);
+    }
+    unit_cache_free(c);
+    return hits;
+}
+
+static void test_scan(void **state)
+{
+    (void)state;
+    assert_int_equal(scanned(&cache_lru), 0);
+    assert_int_equal(scanned(&cache_lfu), 8);
+    assert_int_equal(scanned(&cache_2q), 8);
+}
+
+/* What was popular once leaves in the end. */
+static void test_aging(void **state)
+{
+    (void)state;
+    struct unit_cache *c = cache_of(&cache_lfu, 64, 4);
+    for (uint32_t i = 0; i < 400; i++)
+        use(c, i % 4);
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < 8000; i++)
+        hits += use(c, 10 + i % 4) && i >= 7996;
+    assert_int_equal(hits, 4);
+    unit_cache_free(c);
+}
+
+/* A unit that was read ahead stays until it is used, but such units do not fill the cache. */
+static void test_ahead(void **state)
+{
+    (void)state;
+    for (const struct cache_policy *const *p = cache_policies; *p; p++) {
+        struct unit_cache *c = cache_of(*p, 200, 16);
+        for (uint32_t i = 0; i < 64; i++)
+            use(c, i % 16);
+        read_ahead(c, 100);
+        for (uint32_t i = 0; i < 5; i++)
+            use(c, 20 + i);
+        assert_true(use(c, 100));
+        for (uint32_t i = 0; i < 50; i++)
+            read_ahead(c, 101 + i);
+        for (uint32_t i = 0; i < 64; i++)
+            use(c, i % 8);
+        uint32_t hits = 0;
+        for (uint32_t i = 0; i < 8; i++)
+            hits += use(c, i);
+        assert_int_equal(hits, 8);
+        unit_cache_free(c);
+    }
+    assert_ptr_equal(cache_policy_find("2q"), &cache_2q);
+    assert_null(cache_policy_find("fifo"));
 }
 
 static void test_prefetch_order(void **state)
@@ -183,6 +320,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_basics),
         cmocka_unit_test(test_random_operations),
+        cmocka_unit_test(test_cycle),
+        cmocka_unit_test(test_scan),
+        cmocka_unit_test(test_aging),
+        cmocka_unit_test(test_ahead),
         cmocka_unit_test(test_prefetch_order),
         cmocka_unit_test(test_prefetch_full),
     };
