@@ -111,17 +111,7 @@ static int make_ops(struct sluice_context *c, const struct context_hooks *h, str
                                      .max_ctx = c->in.p.n_ctx,
                                      .max_head_dim = hp->head_dim > hp->head_dim_v ? hp->head_dim :
                                          hp->head_dim_v};
-    rc = ops_cpu_create(&o, &c->ops, err);
-    if (rc == 0 && h && h->wrap_ops) {
-        c->cpu_ops = c->ops;
-        c->ops = h->wrap_ops(c->cpu_ops, h->user);
-        if (!c->ops) {
-            c->ops = c->cpu_ops;
-            c->cpu_ops = NULL;
-            rc = err_set(err, SLUICE_ENOMEM, "no memory for a table of ops");
-        }
-    }
-    return rc;
+    return (h && h->create_ops ? h->create_ops : ops_cpu_create)(&o, &c->ops, err);
 }
 
 static int make_parts(struct sluice_context *c, struct sluice_error *err)
@@ -284,8 +274,6 @@ void sluice_context_free(struct sluice_context *c)
     free_buf(c, c->head);
     if (c->ops)
         c->ops->destroy(c->ops);
-    if (c->cpu_ops)
-        c->cpu_ops->destroy(c->cpu_ops);
     pool_free(c->pool);
     io_close(c->io);
     plan_free(&c->plan);

@@ -32,7 +32,6 @@ struct sluice_context {
     struct plan plan;
     struct pool *pool;
     struct ops *ops;
-    struct ops *cpu_ops;       /* the CPU's table where ops is one that wraps it; else NULL */
     struct io *io;
     struct weight_store *ws;
     struct kv_cache *kv;
@@ -62,9 +61,8 @@ struct sluice_context {
 /* For tests: what a plain sluice_context_create does not offer. */
 struct context_hooks {
     uint64_t pin_bytes_max;    /* see plan_input */
-    /* Makes the table to run on, given the CPU's (which lives as long); NULL = the CPU's itself. */
-    struct ops *(*wrap_ops)(struct ops *cpu, void *user);
-    void *user;
+    /* Makes the table to run on; NULL = ops_cpu_create. */
+    int (*create_ops)(const struct ops_cpu_params *p, struct ops **out, struct sluice_error *err);
 };
 int context_create_hooked(struct sluice_model *m, const struct sluice_params *p,
                           const struct context_hooks *h,

@@ -8,6 +8,7 @@
  * experts or to read them more than once, that it did so is checked too. */
 #include "base/cpu.h"
 #include "engine/engine.h"
+#include "toy_ops/toy_ops.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,7 +148,8 @@ struct variant {
 };
 static const char *cache_policy; /* of the expert cache; NULL: the default */
 
-static struct ops *(*wrap_ops)(struct ops *cpu, void *user); /* set where a variant runs on another table */
+/* Set where a variant runs on another table. */
+static int (*create_ops)(const struct ops_cpu_params *p, struct ops **out, struct sluice_error *err);
 
 static int open_context(const struct variant *v, struct sluice_context **c, struct sluice_error *err)
 {
@@ -168,7 +170,7 @@ static int open_context(const struct variant *v, struct sluice_context **c, stru
     if (info.n_expert)
         p.expert_cache_bytes = v->cache > 100 || v->cache == SLUICE_CACHE_MIN ? v->cache
                                : info.expert_bytes / 100 * v->cache;
-    struct context_hooks h = {.pin_bytes_max = v->stream_dense ? 0 : UINT64_MAX, .wrap_ops = wrap_ops};
+    struct context_hooks h = {.pin_bytes_max = v->stream_dense ? 0 : UINT64_MAX, .create_ops = create_ops};
     return context_create_hooked(model, &p, &h, NULL, NULL, c, err);
 }
 
@@ -263,6 +265,19 @@ static void compare_levels(void)
     }
 }
 
+/* A whole model on the table of ops with private memory that runs nothing before it is waited for. */
+static void compare_deferred(void)
+{
+    static const struct variant v[] = {
+        {"deferred ops", 2, 48, ALL, 0, NULL, NULL, 0, false, feed_steps},
+        {"deferred ops, smallest cache, dense slabs streamed too", 2, 9, MIN, 0, NULL, NULL, 0, true, feed_rewound},
+    };
+    create_ops = toy_ops_create;
+    for (size_t i = 0; i < sizeof v / sizeof v[0]; i++)
+        compare(&v[i]);
+    create_ops = NULL;
+}
+
 int main(int argc, char **argv)
 {
     struct sluice_error err = {0};
@@ -301,6 +316,7 @@ int main(int argc, char **argv)
         compare(&variants[i]);
     compare_policies();
     compare_levels();
+    compare_deferred();
     printf("%s, act %s: %d passed, %d failed\n", argv[1], act == SLUICE_ACT_F32 ? "f32" : "q8", n_passed,
            n_failed);
     sluice_model_free(model);

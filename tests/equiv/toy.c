@@ -1,0 +1,2 @@
+/* The toy table of ops, compiled into equiv. */
+#include "toy_ops/toy_ops.c"
