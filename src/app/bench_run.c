@@ -234,8 +234,9 @@ static int repetitions(struct bench *b, struct totals *pre, struct totals *dec, 
             b->ctx = NULL;
             rc = open_context(b, err);
             /* What nobody waits for in real use: the first pass meets cold pages and an untrained branch predictor. */
+            uint32_t room = rc ? 0 : sluice_context_plan(b->ctx)->n_ctx;
             if (!rc && !p->cold)
-                rc = feed(b, 4, true, err);
+                rc = feed(b, room < 4 ? room : 4, true, err);
         }
         if (!rc)
             sluice_context_seq_drop(b->ctx, 0);

@@ -74,9 +74,11 @@ static int load_text(struct args *a, const struct sluice_model *m, int32_t **ids
     size_t n;
     if (readall(&text, &n, "bench", a->text))
         return 1;
-    *ids = malloc((n + 16) * sizeof **ids);
-    int64_t got = *ids ? sluice_model_tokenize(m, text, n, 0, *ids, n + 16, &e) : 0;
+    int64_t cap = (int64_t)n + 16;
+    *ids = malloc((size_t)cap * sizeof **ids);
+    int64_t got = *ids ? sluice_model_tokenize(m, text, n, 0, *ids, (size_t)cap, &e) : 0;
     free(text);
+    got = got > cap ? cap : got; /* a normalizer may lengthen text: the first of it will do */
     if (got <= 0)
         return opt_fail("bench", "%s: %s", a->text, e.code ? e.msg : "no tokens in it");
     a->p.text = *ids;

@@ -351,6 +351,10 @@ int cmd_run(int argc, char **argv)
         return rc == OPT_EXIT ? 0 : rc;
     if (!a.m.path)
         return opt_fail("run", "no model: give one with -m FILE");
+    if (a.n_predict < -1)
+        return opt_fail("run", "-n %d: a number of tokens, or -1 to go on until the context is full", a.n_predict);
+    if (a.plan && a.json)
+        return opt_fail("run", "--json is about a run, and --plan stops before one");
     a.sp.seed = a.seed == UINT64_MAX ? random_seed() : a.seed;
     struct sigaction sa = {.sa_handler = on_sigint};
     sigaction(SIGINT, &sa, NULL);

@@ -21,7 +21,7 @@ int outfile_open(struct outfile *o, const char *command, const char *path)
         o->tmp = malloc(n);
         if (o->tmp) {
             snprintf(o->tmp, n, "%s.%ld.part", path, (long)getpid());
-            o->f = fopen(o->tmp, "wb");
+            o->f = fopen(o->tmp, "wbx"); /* not where another output of this run is being written */
         }
     }
     if (o->f)

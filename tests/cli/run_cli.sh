@@ -42,6 +42,8 @@ refused "--system needs a chat template" "$sluice" run -m $demo -p hi --system y
 refused "does-not-exist" "$sluice" run -m "$tmp/does-not-exist.gguf" -p hi
 refused "does-not-exist" "$sluice" run -q -m $demo -f "$tmp/does-not-exist"
 refused "cpu" "$sluice" run -q -m $demo -p hi --cpu-level z80
+refused "-n -2" "$sluice" run -q -m $demo -p hi -n -2
+refused "--plan" "$sluice" run -q -m $demo -p hi --plan --json "$tmp/p.json"
 refused "--ram" "$sluice" run -q -m $demo -p hi --ram 1M
 
 # ---- run: the greedy text of the demo model in float32 is the reference's
@@ -98,6 +100,8 @@ ok "logits: sizes" $?
     --act f32 --chunk 5
 cmp -s "$tmp/l1" "$tmp/l3"; ok "logits: interleaved gives the same bits" $?
 cmp -s -n "$(stat -c %s "$tmp/l2")" "$tmp/l1" "$tmp/l2"; ok "logits: a prefix gives the same bits" $?
+refused "cannot create" "$sluice" logits -q -m $golden/model.gguf --tokens "$tmp/t1" --out "$tmp/x" --hidden "$tmp/x"
+[ ! -e "$tmp/x" ] && ! ls "$tmp" | grep -q part; ok "logits: two outputs of one name leave nothing" $?
 refused "as many of one" "$sluice" logits -m $golden/model.gguf --tokens "$tmp/t1"
 head -c 7 $golden/tokens.i32 >"$tmp/t2"
 refused "not a list of int32" "$sluice" logits -q -m $golden/model.gguf --tokens "$tmp/t2" --out "$tmp/x"
@@ -133,6 +137,8 @@ for k in disk_bytes_s ram_bytes_s void prefill decode tok_s bytes_read_per_tok b
     fraction_causal fraction_overlap peak_bytes budget_bytes; do
     grep -q "\"$k\"" "$tmp/bench.json"; ok "bench --json: $k" $?
 done
+"$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 0 -n 1 -r 1 --ram 100M >"$tmp/out" 2>"$tmp/err"
+ok "bench: a single token ($(head -1 "$tmp/err"))" $?
 [ "$(wc -l <"$tmp/bench.csv")" = 3 ] && grep -q '<svg' "$tmp/bench.svg"; ok "bench: CSV and picture" $?
 
 echo "$passed passed, $failed failed"
