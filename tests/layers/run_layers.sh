@@ -49,12 +49,13 @@ else
     list() { find . -path './build*' -prune -o -path ./.git -prune -o -type f -print | sed 's,^\./,,'; }
 fi
 mapfile -t all < <(list | while read -r f; do [ -f "$f" ] && echo "$f"; done)
-# In brackets, so that this line does not find itself.
-bad=$(grep -nIE '(^|[^[:alnum:]_.])/(wor[k]|roo[t]|hom[e])/[[:alnum:]_.]|\.\./share[d]/' "${all[@]}" | cut -c1-160)
+# In brackets, so that this line does not find itself.  Reference tests may look for data beside the repository.
+bad=$(grep -nIE '(^|[^[:alnum:]_.])/(wor[k]|roo[t]|hom[e])/[[:alnum:]_.]|\.\./share[d]/' "${all[@]}" | grep -vE '^tests/references/.*\.\./share[d]/' | cut -c1-160)
 check "no paths of one machine" "$bad"
 
 mapfile -t code < <(printf '%s\n' "${all[@]}" | grep -E '^(src|include|tests|examples)/.*\.[ch]$')
-bad=$(awk 'length($0) > 140 {print FILENAME ":" FNR ": " length($0) " characters"}' "${code[@]}" | head -20)
+bad=$(awk 'length($0) > 140 && FILENAME !~ "/data/" {print FILENAME ":" FNR ": " length($0) " characters"}' \
+    "${code[@]}" | head -20)
 check "lines of at most 140 characters" "$bad"
 bad=$(for f in "${code[@]}"; do
           case $f in *_tables.[ch] | *_data.[ch]) continue ;; esac
