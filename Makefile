@@ -114,7 +114,8 @@ $(SO): $(OBJ) $(B)/objects.stamp
 
 # A program for another machine is put behind a script that starts the emulator,
 # so that every test can run it as if it were native.
-wrap = $(if $(RUN_UNDER),mv $@ $@.elf; printf '\#!/bin/sh\nexec $(RUN_UNDER) "$$0.elf" "$$@"\n' > $@; chmod +x $@)
+HASH := \#
+wrap = $(if $(RUN_UNDER),mv $@ $@.elf; printf '$(HASH)!/bin/sh\nexec $(RUN_UNDER) "$$0.elf" "$$@"\n' > $@; chmod +x $@)
 
 $(B)/sluice: $(APP_OBJ) $(B)/libsluice.a
 	$(LINK) $(STATIC) -o $@ $(APP_OBJ) $(B)/libsluice.a $(APP_LIBS) $(LIBS)
