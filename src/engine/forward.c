@@ -3,9 +3,9 @@
  *   parts -> passes of up to n_chunk tokens -> embed -> layers -> (rows that are wanted) -> head -> logits
  *
  * A pass may hold tokens of several sequences, and a long part takes several passes; no bit depends on
- * where the cuts are.  A pass ends early where it has as many wanted rows as the logits buffer holds, so
- * that the
- * head's weights are used once a pass, in order, as the weight store reads them ahead.  Allocates nothing. */
+ * where the cuts are.  A pass ends early where it has as many wanted rows as the logits buffer holds,
+ * so that the head's weights are used once a pass, in order, as the weight store reads them ahead.
+ * Allocates nothing. */
 #include "engine/engine.h"
 
 #include "base/err.h"
@@ -98,8 +98,8 @@ static int head(struct sluice_context *c, uint32_t n_want, const struct sluice_s
         c->ops->read(c->ops, row, ops_plus(c->head_logits, 4ull * hp->n_vocab * i), 4ull * hp->n_vocab);
         c->has_logits[c->part_of[ip]] = 1;
         if (sink && sink->on_logits)
-            sink->on_logits(sink->user, c->part_of[ip], c->part_from[ip] +
-                            ((uint32_t)c->want[i] - f->parts[ip].row0), row);
+            sink->on_logits(sink->user, c->part_of[ip],
+                            c->part_from[ip] + (uint32_t)c->want[i] - f->parts[ip].row0, row);
     }
     return 0;
 }

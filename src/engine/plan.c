@@ -11,9 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Resident pages of a process that has done nothing yet: program and library text, libc's data, the main
- * stack.
- * Measured with a vocabulary-only file (VmRSS 5 to 7 MiB with every library mapped). */
+/* Resident pages of a process that has done nothing yet: program and library text, libc's data, the
+ * main stack.  Measured with a vocabulary-only file (VmRSS 5 to 7 MiB with every library mapped). */
 #define PROCESS_BYTES (8ull << 20)
 /* Of each worker: the touched part of its stack, its thread-local storage, the kernel's share. */
 #define THREAD_BYTES (96ull << 10)
@@ -41,9 +40,8 @@ uint64_t plan_embd_row_bytes(const struct model *m)
 
 /* ---- settling what the caller left open ------------------------------------------------ */
 
-/* What remains for sluice of the memory that is free now: a tenth stays for others, at least 128 MiB where
- * that
- * leaves anything. */
+/* What remains for sluice of the memory that is free now: a tenth stays for others, at least 128 MiB
+ * where that leaves anything. */
 static uint64_t auto_budget(void)
 {
     uint64_t avail = budget_available();
@@ -155,8 +153,8 @@ static uint64_t scratch_bytes(const struct sizes *z, uint32_t chunk)
     const struct model *m = z->m;
     const struct sluice_params *p = &z->in->p;
     struct ops_cpu_params o = {.level = z->in->level, .max_n = z->max_n, .max_ctx = p->n_ctx,
-                               .max_head_dim = m->hp.head_dim > m->hp.head_dim_v ? m->hp.head_dim :
-                                   m->hp.head_dim_v};
+                               .max_head_dim = m->hp.head_dim > m->hp.head_dim_v ? m->hp.head_dim
+                                                                                 : m->hp.head_dim_v};
     uint64_t rows = logit_rows(z, chunk), n = fwd_bytes(m, p->act, chunk, z->k);
     n = sat_add(n, ops_cpu_scratch_bytes(&o, p->n_threads));
     /* logits and the rows they come from */
@@ -313,9 +311,8 @@ static void pin(const struct sizes *z, struct plan *o, uint32_t slab, uint64_t *
 }
 
 /* Pins slabs for about `room` bytes.  First those that are used more than once in a pass or too small to be
- * read well; then a part of the rest, spread evenly over the pass, so that there is always something to read
- * while
- * something else is computed. */
+ * read well; then a part of the rest, spread evenly over the pass, so that there is always something
+ * to read while something else is computed. */
 static void pin_some(const struct sizes *z, struct plan *o, uint64_t room)
 {
     const struct units *u = z->u;

@@ -20,9 +20,8 @@
 #include "model/units.h"
 
 /* Slabs of dense matrices are cut at this size.  It belongs to the model and not to the plan, because
- * contexts
- * with different budgets share a model: large enough for one direct read to run at the drive's rate, small
- * enough for a ring of a few to fit any budget. */
+ * contexts with different budgets share a model: large enough for one direct read to run at the
+ * drive's rate, small enough for a ring of a few to fit any budget. */
 #define PLAN_SLAB_BYTES (4ull << 20)
 #define PLAN_CHUNK_MAX 512
 

@@ -1,9 +1,8 @@
 /* seqs: where the sequences of a context stand: drop, fork, checkpoint, rewind.
  *
  * A KV cache is append only, so a checkpoint of it is a length, good until positions below that
- * length are written again.  A recurrent state cannot be rolled back, so a checkpoint of it is a copy in a
- * slot
- * behind those of the sequences. */
+ * length are written again.  A recurrent state cannot be rolled back, so a checkpoint of it is a copy
+ * in a slot behind those of the sequences. */
 #include "engine/engine.h"
 
 #include "base/err.h"
