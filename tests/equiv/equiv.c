@@ -4,8 +4,7 @@
  *
  * Runs N_TOK pseudo-random tokens through the model in one plain way, keeps the logits of every position, and
  * compares (memcmp) with what other ways of running make of the same tokens.  Where a variant is meant to
- * evict
- * experts or to read them more than once, that it did so is checked too. */
+ * evict experts or to read them more than once, that it did so is checked too. */
 #include "base/cpu.h"
 #include "engine/engine.h"
 #include "toy_ops/toy_ops.h"
