@@ -235,6 +235,27 @@ static void wrong_tensors(void **state)
     fails(SLUICE_EFORMAT, "blk.2.ffn_down_exps.weight", "missing");
 }
 
+/* Weights that nothing would use: the model would run and answer wrongly. */
+static void tensors_without_a_place(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"blk.1.attn_sinks.weight", "blk.9.attn_q.weight", "blk.1.exp_probs_b.bias",
+                                        "rope_factors_long.weight", "blk.x.attn_q.weight"};
+    const uint64_t ne = 64;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        start("llama3");
+        rewrite_add(r, names[i], DTYPE_F32, 1, &ne);
+        fails(SLUICE_EUNSUPPORTED, names[i], "llama");
+    }
+    start("llama3");
+    rewrite_u32(r, "llama.block_count", 1);
+    fails(SLUICE_EUNSUPPORTED, "blk.1.", "llama");
+    start("llama3");
+    rewrite_add(r, "blk.1.attn_k.input_scale", DTYPE_F32, 1, &ne);
+    loads();
+    model_clear(&m);
+}
+
 static void wrong_numbers(void **state)
 {
     (void)state;
@@ -299,7 +320,7 @@ int main(void)
         cmocka_unit_test(hybrid), cmocka_unit_test(interval_instead_of_list), cmocka_unit_test(arrays_of_one_value),
         cmocka_unit_test(widths_that_are_not_given), cmocka_unit_test(mtp_blocks), cmocka_unit_test(slabs),
         cmocka_unit_test(tied_head), cmocka_unit_test(repeated_layers), cmocka_unit_test(size_classes),
-        cmocka_unit_test(wrong_tensors), cmocka_unit_test(wrong_numbers), cmocka_unit_test(unknown_architecture),
+        cmocka_unit_test(wrong_tensors), cmocka_unit_test(tensors_without_a_place), cmocka_unit_test(wrong_numbers), cmocka_unit_test(unknown_architecture),
         cmocka_unit_test(experts_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
