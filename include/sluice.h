@@ -63,7 +63,9 @@ SLUICE_API const char *sluice_version(void);
 struct sluice_model;
 
 /* Opens a GGUF file, or the first file of a split one, reads its metadata and
- * checks that sluice can run it.  Reads no weights.  A file that holds only a
+ * checks that sluice can run it.  Reads no weights, but for samples where a file
+ * that `sluice repack` made lies beside it: it is used if it belongs to the model,
+ * and an error if not.  A file that holds only a
  * vocabulary opens too; then sluice_model_has_weights() is 0. */
 SLUICE_API int sluice_model_open(const char *path, struct sluice_model **out,
                                  struct sluice_error *err) SLUICE_MUST_CHECK;
@@ -78,6 +80,7 @@ struct sluice_model_info {
     uint64_t file_bytes, tensor_bytes;         /* unique tensor bytes, shared ones counted once */
     uint64_t expert_bytes, dense_bytes;        /* routed experts; all the rest */
     uint64_t expert_bytes_per_token;           /* what top-k of every MoE layer amounts to */
+    const char *experts_path; /* the file beside the model that experts are read from (sluice repack), or NULL */
     int32_t bos, eos;                          /* -1 if absent */
     int add_bos, add_eos;
 };

@@ -5,17 +5,22 @@
 #include "base/err.h"
 #include "engine/engine.h"
 #include "io/io_probe.h"
+#include "model/experts_file.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
 #define PROBE_SECONDS 0.4
 
-/* What is read at once: the largest part of an expert, or a slab of a dense model. */
+/* What is read at once: the largest part of an expert, a whole one where they were repacked, or a slab of a dense
+ * model. */
 static size_t unit_read_bytes(const struct model *m)
 {
     const struct units *u = m->units;
     uint64_t most = 0;
+    for (uint32_t i = 0; i < u->n_experts_src && m->experts_path; i++)
+        if (u->experts[i].parts[0].stride > most)
+            most = u->experts[i].parts[0].stride;
     for (uint32_t i = 0; i < u->n_experts_src; i++)
         for (uint32_t p = 0; p < u->experts[i].n_parts; p++)
             if (u->experts[i].parts[p].n_bytes > most)
@@ -30,13 +35,13 @@ static int probe_disk(const struct sluice_model *sm, const struct sluice_params 
                       struct sluice_error *err)
 {
     static const int depths[] = {4, 8, 16, 32};
-    const struct gguf *g = sm->m.gguf;
-    const char **paths = calloc(gguf_n_files(g), sizeof *paths);
+    uint32_t n_files = experts_file_n_files(&sm->m);
+    const char **paths = calloc(n_files, sizeof *paths);
     if (!paths)
         return err_set(err, SLUICE_ENOMEM, "no memory for the disk probe");
-    for (uint32_t i = 0; i < gguf_n_files(g); i++)
-        paths[i] = gguf_path(g, i);
-    const struct io_files files = {paths, gguf_n_files(g)};
+    for (uint32_t i = 0; i < n_files; i++)
+        paths[i] = experts_file_name(&sm->m, i);
+    const struct io_files files = {paths, n_files};
     struct io *io;
     int rc = io_open(p->io, &files, 64, &io, err);
     out->read_bytes = unit_read_bytes(&sm->m);

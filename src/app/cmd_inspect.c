@@ -107,6 +107,8 @@ static void print_model(const struct sluice_model_info *mi, const struct gguf *g
                log_bytes(mi->expert_bytes, b, sizeof b));
     printf("  weights %s: experts %s, the rest %s\n", log_bytes(mi->tensor_bytes, a, sizeof a),
            log_bytes(mi->expert_bytes, b, sizeof b), log_bytes(mi->dense_bytes, c, sizeof c));
+    if (mi->experts_path)
+        printf("  experts are read from %s: one read each\n", mi->experts_path);
     char key[128];
     uint32_t nextn;
     snprintf(key, sizeof key, "%s.nextn_predict_layers", mi->arch);

@@ -8,6 +8,7 @@ int cmd_inspect(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_logits(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
+int cmd_repack(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 
 #endif

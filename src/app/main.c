@@ -15,6 +15,7 @@ static const struct {
     {"tokenize", cmd_tokenize, "text to token ids"},
     {"logits", cmd_logits, "token ids to logits, for comparing with references"},
     {"synth", cmd_synth, "write a model of any shape with random weights, for tests and benchmarks"},
+    {"repack", cmd_repack, "write a model's experts once more, each in one piece, for fewer reads"},
     {"bench", cmd_bench, "measure speed against what disk and memory allow"},
 };
 

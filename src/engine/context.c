@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "model/experts_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,13 +75,13 @@ static int load_vectors(struct sluice_context *c, struct sluice_error *err)
 
 static int open_io(struct sluice_context *c, struct sluice_error *err)
 {
-    const struct gguf *g = c->sm->m.gguf;
-    struct io_files files = {.n = gguf_n_files(g)};
+    const struct model *m = &c->sm->m;
+    struct io_files files = {.n = experts_file_n_files(m)};
     const char **paths = mem_calloc(files.n, sizeof *paths);
     if (!paths)
         return err_set(err, SLUICE_ENOMEM, "no memory for a context");
     for (uint32_t i = 0; i < files.n; i++)
-        paths[i] = gguf_path(g, i);
+        paths[i] = experts_file_name(m, i);
     files.paths = paths;
     int rc = io_open(c->in.p.io, &files, IO_DEPTH, &c->io, err);
     free(paths);
@@ -174,12 +175,13 @@ static void describe(struct sluice_context *c)
 {
     const struct sluice_plan *b = &c->plan.pub;
     const struct sluice_params *p = &c->in.p;
-    char ram[32] = "unlimited", res[24], experts[96] = "";
+    char ram[32] = "unlimited", res[24], experts[128] = "";
     if (p->ram_bytes != SLUICE_RAM_UNLIMITED)
         log_bytes(p->ram_bytes, ram, sizeof ram);
     if (b->n_expert_units > 0)
-        snprintf(experts, sizeof experts, ", %u of %u experts cached%s%s%s", b->n_slots, b->n_expert_units,
+        snprintf(experts, sizeof experts, ", %u of %u experts cached%s%s%s%s", b->n_slots, b->n_expert_units,
                  p->cache_policy ? " by " : "", p->cache_policy ? p->cache_policy : "",
+                 c->sm->m.experts_path ? ", repacked" : "",
                  c->plan.n_expert_used != c->sm->m.hp.n_expert_used ?
                      ", TOP-K CHANGED: not the trained model" : "");
     snprintf(c->mode, sizeof c->mode, "%s %s, %s, act %s, kv %s, %d threads, ram %s, resident %s%s%s, chunk %u",

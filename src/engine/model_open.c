@@ -1,12 +1,13 @@
 /* model_open: struct sluice_model from a file.
  *
- *   gguf_open -> arch_load (hyper-parameters, tensors) -> units_build -> tokenizer_create
+ *   gguf_open -> arch_load (hyper-parameters, tensors) -> units_build -> experts_file_attach -> tokenizer_create
  *
  * Reads metadata only.  Immutable afterwards; any number of contexts and threads may share it. */
 #include "engine/engine.h"
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "model/experts_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,8 @@ static int load_weights_map(struct sluice_model *s, struct sluice_error *err)
     int rc = arch_load(m, err);
     if (rc == 0)
         rc = units_build(m, PLAN_SLAB_BYTES, err);
+    if (rc == 0)
+        rc = experts_file_attach(m, err);
     if (rc)
         return rc;
     const struct units *u = m->units;
@@ -126,7 +129,8 @@ void sluice_model_get_info(const struct sluice_model *s, struct sluice_model_inf
         .n_head = hp->n_head, .n_head_kv = hp->n_head_kv, .n_expert = hp->n_expert,
         .n_expert_used = hp->n_expert_used, .file_bytes = s->file_bytes, .tensor_bytes = s->tensor_bytes,
         .expert_bytes = s->m.units ? s->m.units->expert_bytes : 0,
-        .expert_bytes_per_token = s->expert_bytes_per_token, .bos = -1, .eos = -1,
+        .expert_bytes_per_token = s->expert_bytes_per_token, .experts_path = s->m.experts_path,
+        .bos = -1, .eos = -1,
     };
     out->dense_bytes = out->tensor_bytes - out->expert_bytes;
     if (s->tok) {

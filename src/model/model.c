@@ -24,6 +24,7 @@ void model_clear(struct model *m)
 {
     units_free(m->units);
     free(m->layers);
+    free(m->experts_path);
     gguf_close(m->gguf);
     memset(m, 0, sizeof *m);
 }

@@ -137,6 +137,7 @@ struct model {
     uint64_t n_vec;             /* floats of all resident vectors; the last of them are the scales: */
     uint64_t vec_scales0;       /* where those begin */
     struct units *units;        /* built by units_build */
+    char *experts_path;         /* the file that experts are read from (experts_file.h), or NULL: the GGUF */
 };
 
 /* What is left to do once a family has taken its tensors: numbers layers by kind, puts the scales behind the

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "model/experts_file.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -48,7 +49,7 @@ int weight_store_alloc(struct weight_store *ws, uint64_t n_bytes, const char *wh
 const char *weight_store_file(const struct weight_store *ws, uint32_t file, char buf[16])
 {
     if (ws->model->gguf)
-        return gguf_path(ws->model->gguf, file);
+        return experts_file_name(ws->model, file);
     snprintf(buf, 16, "file %u", file);
     return buf;
 }
