@@ -50,16 +50,16 @@ endif
 ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 
 # io_uring is optional; without it sluice reads with threads.
-PKGS := $(shell $(PKG_CONFIG) --exists liburing 2>/dev/null && echo liburing) libpcre2-8
+PKGS := $(shell $(PKG_CONFIG) --exists liburing 2>/dev/null && echo liburing)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # -ffp-contract=off: the arithmetic is defined operation by operation (docs/ARCHITECTURE.md).
 BASE := -std=c17 -O3 -g $(WARN) -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisibility=hidden -fPIC \
         -D_GNU_SOURCE -Iinclude -Isrc -pthread $(if $(filter liburing,$(PKGS)),-DHAVE_LIBURING) \
-        $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+        $(if $(PKGS),$(shell $(PKG_CONFIG) --cflags $(PKGS)))
 CFLAGS  ?=
 LDFLAGS ?=
 ALL_CFLAGS = $(BASE) $(ISA) $(SANFLAGS) $(CFLAGS)
-LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null || echo -lpcre2-8) -lm -pthread
+LIBS := $(if $(PKGS),$(shell $(PKG_CONFIG) --libs $(PKGS))) -lm -pthread
 # The program alone: JSON.
 APP_LIBS := $(shell $(PKG_CONFIG) --libs jansson 2>/dev/null || echo -ljansson)
 LINK = $(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS)

@@ -13,11 +13,10 @@ want=()
 arm=no
 for set in "$@"; do
     case $set in
-        build) want+=(gcc libc6-dev make pkg-config liburing-dev libpcre2-dev libjansson-dev libcmocka-dev) ;;
+        build) want+=(gcc libc6-dev make pkg-config liburing-dev libjansson-dev libcmocka-dev) ;;
         dev) want+=(clang libclang-rt-14-dev python3 python3-venv) ;;
         arm64) arm=yes
-            want+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static liburing-dev:arm64 libpcre2-dev:arm64
-                   libjansson-dev:arm64 libcmocka-dev:arm64) ;;
+            want+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static liburing-dev:arm64  libjansson-dev:arm64 libcmocka-dev:arm64) ;;
         *) echo "install_deps: no such set: $set" >&2; exit 2 ;;
     esac
 done
@@ -27,7 +26,6 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     missing=
     command -v "${CC:-cc}" >/dev/null || missing+=" a C17 compiler,"
     command -v pkg-config >/dev/null || missing+=" pkg-config,"
-    pkg-config --exists libpcre2-8 2>/dev/null || missing+=" PCRE2 (8 bit),"
     pkg-config --exists jansson 2>/dev/null || missing+=" jansson,"
     [ -z "$missing" ] && exit 0
     echo "install_deps: this is not Debian or a relative of it; please install:$missing" >&2
