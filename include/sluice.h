@@ -168,7 +168,7 @@ struct sluice_params {
     const char *cpu_level;       /* "ref", "avx2", "avx512", "amx", "neon"; NULL = best */
     uint32_t n_expert_used;      /* 0 = as trained; anything else changes the model */
     const char *io_fault;        /* tests only: a fault script for the I/O layer, or NULL */
-    const volatile int *cancel;  /* when it becomes non-zero, decode returns SLUICE_ECANCELED */
+    const volatile int *cancel;  /* non-zero: context_create and decode return SLUICE_ECANCELED */
 };
 SLUICE_API void sluice_params_init(struct sluice_params *p);
 

@@ -147,10 +147,15 @@ static int run(const char *path, const struct sluice_params *p, int tensors)
         print_model(&mi, g);
         if (mi.has_weights) {
             putchar('\n');
-            if (sluice_model_plan(m, p, &plan, &e))
-                printf("plan: %s\n", e.msg);
-            else
+            int no_plan = sluice_model_plan(m, p, &plan, &e);
+            if (!no_plan) {
                 report_plan(stdout, &mi, &plan);
+            } else if (no_plan == SLUICE_EBUDGET) { /* that is an answer too */
+                printf("plan: %s\n", e.msg);
+            } else {
+                fflush(stdout);
+                rc = opt_fail("inspect", "%s", e.msg);
+            }
         }
     }
     sluice_model_free(m);

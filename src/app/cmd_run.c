@@ -167,26 +167,26 @@ static int open_all(struct run *r)
     sluice_model_get_info(r->model, &r->mi);
     if (!r->mi.has_weights)
         return opt_fail("run", "%s holds a vocabulary and no weights", a->m.path);
+    struct sluice_plan before;
+    if (sluice_model_plan(r->model, &p, &before, &e))
+        return fail(&e);
     if (a->plan) {
-        struct sluice_plan plan;
-        if (sluice_model_plan(r->model, &p, &plan, &e))
-            return fail(&e);
-        report_plan(stdout, &r->mi, &plan);
+        report_plan(stdout, &r->mi, &before);
         return 0;
     }
     if (make_prompt(r))
         return 1;
+    if (r->n_ids >= before.n_ctx) /* said before any weight is read */
+        return opt_fail("run", "the prompt has %zu tokens and the context holds %u: raise -c", r->n_ids, before.n_ctx);
     p.cancel = &cancel_flag;
     struct progress prog;
     progress_begin(&prog, a->m.quiet ? NULL : stderr, "reading resident weights", 0);
     int rc = sluice_context_create(r->model, &p, on_load, &prog, &r->ctx, &e);
     progress_end(&prog, prog.total);
     if (rc)
-        return fail(&e);
+        return rc == SLUICE_ECANCELED ? opt_fail("run", "interrupted") : fail(&e);
     r->r.mode = sluice_context_mode(r->ctx);
     const struct sluice_plan *plan = sluice_context_plan(r->ctx);
-    if (r->n_ids >= plan->n_ctx)
-        return opt_fail("run", "the prompt has %zu tokens and the context holds %u: raise -c", r->n_ids, plan->n_ctx);
     if (!a->m.quiet)
         fprintf(stderr, "%s\n", r->r.mode);
     if (a->m.verbose)

@@ -61,7 +61,9 @@ static int load_vectors(struct sluice_context *c, struct sluice_error *err)
     int rc = 0;
     for (uint64_t i = 0; i < n && rc == 0; i++) {
         const struct model_tensor *mt = tensor_at(m, i);
-        if (mt->t && mt->kind == MODEL_VECTOR)
+        if (c->in.p.cancel && *c->in.p.cancel)
+            rc = err_set(err, SLUICE_ECANCELED, "canceled while reading resident weights");
+        else if (mt->t && mt->kind == MODEL_VECTOR)
             rc = load_vector(c, mt->t, (uint64_t)mt->n * (mt->n_rows ? mt->n_rows : 1), mt->vec, stage, err);
         if (rc == 0 && mt->t && mt->scale)
             rc = load_vector(c, mt->scale, mt->n_mat, mt->scale_vec, stage, err);
@@ -121,7 +123,7 @@ static int make_parts(struct sluice_context *c, struct sluice_error *err)
     const struct model *m = &c->sm->m;
     const struct weight_store_params w = {.model = m, .io = c->io, .ops = c->ops, .n_slots = c->plan.n_slots,
                                           .pinned = c->plan.pinned, .ring_bytes = c->plan.ring_bytes,
-                                          .no_hint = p->no_hint, .cache_policy = p->cache_policy,
+                                          .cancel = p->cancel, .no_hint = p->no_hint, .cache_policy = p->cache_policy,
                                           .n_expert_used = c->plan.n_expert_used};
     int rc = weight_store_create(&w, &c->ws, err);
     if (rc == 0)
@@ -171,6 +173,23 @@ static int make_buffers(struct sluice_context *c, struct sluice_error *err)
     return 0;
 }
 
+/* What was asked for and is not as one may think. */
+static void describe_rest(struct sluice_context *c)
+{
+    const struct sluice_params *p = &c->in.p;
+    uint64_t cache = c->plan.pub.expert_cache, asked = p->expert_cache_bytes;
+    uint32_t trained = c->sm->m.hp.n_ctx_train;
+    char b[24], raised[80] = "", beyond[80] = "";
+    if (asked != SLUICE_CACHE_MIN && asked < cache)
+        snprintf(raised, sizeof raised, ", --expert-cache raised to %s: the least that works",
+                 log_bytes(cache, b, sizeof b));
+    if (trained && p->n_ctx > trained)
+        snprintf(beyond, sizeof beyond, ", CONTEXT %u BEYOND THE TRAINED %u", p->n_ctx, trained);
+    size_t n = strlen(c->mode);
+    snprintf(c->mode + n, sizeof c->mode - n, "%s%s%s", c->fwd->hints ? ", look-ahead reads" : p->no_hint ?
+             ", no look-ahead reads" : "", raised, beyond);
+}
+
 static void describe(struct sluice_context *c)
 {
     const struct sluice_plan *b = &c->plan.pub;
@@ -193,6 +212,7 @@ static void describe(struct sluice_context *c)
              p->n_threads, ram, log_bytes(b->resident, res, sizeof res), b->dense_streamed ? " + streamed" :
                  "",
              experts, b->n_chunk);
+    describe_rest(c);
 }
 
 static int build(struct sluice_context *c, const struct context_hooks *h,

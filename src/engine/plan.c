@@ -83,6 +83,9 @@ int plan_resolve(const struct model *m, const struct sluice_params *p, struct pl
         return err_set(err, SLUICE_EINVAL, "-t %d: the number of threads must be 1 to 1024", r.n_threads);
     if (r.n_chunk > 1u << 16)
         return err_set(err, SLUICE_EINVAL, "--chunk %u: at most 65536", r.n_chunk);
+    if ((unsigned)r.kv_type > SLUICE_KV_Q8_0 || (unsigned)r.act > SLUICE_ACT_F32 || (unsigned)r.io > SLUICE_IO_BUFFERED)
+        return err_set(err, SLUICE_EINVAL, "kv_type %d, act %d, io %d: there is no such kind", (int)r.kv_type,
+                       (int)r.act, (int)r.io);
     if (r.kv_type == SLUICE_KV_AUTO)
         r.kv_type = r.act == SLUICE_ACT_F32 ? SLUICE_KV_F32 : SLUICE_KV_F16;
     if (hp->n_expert == 0 && r.expert_cache_bytes != SLUICE_CACHE_AUTO)

@@ -242,6 +242,7 @@ int weight_store_create(const struct weight_store_params *p, struct weight_store
     ws->io = p->io;
     ws->ops = p->ops;
     ws->no_hint = p->no_hint;
+    ws->cancel = p->cancel;
     prefetch_init(&ws->prefetch, p->model->hp.n_layer);
     int rc = weight_store_expert_create(ws, p, err);
     if (!rc)

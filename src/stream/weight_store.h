@@ -32,6 +32,7 @@ struct weight_store_params {
     bool no_hint;
     const char *cache_policy; /* by name, which must be known; NULL: chosen for each size class */
     uint32_t n_expert_used;   /* of a token; 0: as the model says */
+    const volatile int *cancel; /* non-zero ends weight_store_load_pinned; may be NULL */
 };
 
 /* What weight_store_create will allocate, slot padding for aligned windows included; pure. */
@@ -47,7 +48,7 @@ int weight_store_create(const struct weight_store_params *p, struct weight_store
                         struct sluice_error *err) SLUICE_MUST_CHECK;
 void weight_store_free(struct weight_store *ws); /* waits for reads in flight */
 
-/* Reads all pinned slabs, deep queue.  Pinned slabs that touch in the file touch in memory too, so that a wholly
+/* Reads all pinned slabs, deep queue; SLUICE_ECANCELED where the caller's flag was seen meanwhile.  Pinned slabs that touch in the file touch in memory too, so that a wholly
  * pinned matrix lies there in one piece. */
 int weight_store_load_pinned(struct weight_store *ws,
                              void (*progress)(void *user, uint64_t done, uint64_t total), void *user,

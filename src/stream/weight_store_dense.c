@@ -147,6 +147,8 @@ static int load_run(struct weight_store *ws, uint32_t first, uint32_t n, void *a
     uint8_t *host = d->pinned_host + d->at[d->order[first]] - w.skip;
     d->load_file = a->file;
     for (size_t pos = 0; pos < w.len && !d->load_error;) {
+        if (ws->cancel && *ws->cancel)
+            return SLUICE_ECANCELED;
         if (!d->n_load_free || !weight_store_room(ws, 1)) {
             weight_store_reap(ws, true);
             if (load->progress)
@@ -190,6 +192,8 @@ int weight_store_load_pinned(struct weight_store *ws,
                        weight_store_file(ws, d->load_file, buf), (unsigned long long)d->load_error_offset,
                        weight_store_reason(d->load_error));
     }
+    if (ws->cancel && *ws->cancel)
+        return err_set(err, SLUICE_ECANCELED, "canceled while reading resident weights");
     if (progress)
         progress(user, d->load_done, load.total);
     return 0;

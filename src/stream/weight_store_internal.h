@@ -131,6 +131,7 @@ struct weight_store {
     struct io *io;
     struct ops *ops;
     bool no_hint;
+    const volatile int *cancel;
     /* reads */
     struct io_read batch[STORE_BATCH];
     uint32_t n_batch, n_flight;

@@ -78,7 +78,26 @@ kill -INT $pid
 wait $pid
 [ $? = 0 ] && grep -q 'interrupted' "$tmp/err"; ok "run: Ctrl-C" $?
 
+# Ctrl-C while weights are being read: at once, and without a word about tokens.
+"$sluice" run -m $demo -p "$prompt" -n 4 --ram 24M --io-fault late=700ms >"$tmp/text" 2>"$tmp/err" &
+pid=$!
+sleep 0.4
+kill -INT $pid
+wait $pid
+[ $? = 1 ] && [ "$(cat "$tmp/err")" = "sluice run: interrupted" ]; ok "run: Ctrl-C while loading ($(head -2 "$tmp/err"))" $?
+"$sluice" run -m $demo -p hi -n 1 --ram 64M --expert-cache 1K --no-hint -c 5000 2>&1 >/dev/null | head -1 >"$tmp/err"
+grep -q 'no look-ahead' "$tmp/err" && grep -q -- '--expert-cache raised to' "$tmp/err"
+ok "run: the mode line says what is not as it was asked for ($(cat "$tmp/err"))" $?
+"$sluice" run -m tests/golden/data/llama3/model.gguf --raw -p hi -n 0 -c 100000 2>&1 >/dev/null | grep -q 'BEYOND THE TRAINED'
+ok "run: a context beyond the trained one is said" $?
+printf 'a\0b' | "$sluice" run -q -m $demo -n 1 >/dev/null; ok "run: a NUL byte in the prompt" $?
+refused "raise -c" "$sluice" run -q -m $demo -p "$prompt" -c 10
+refused "raise -c" "$sluice" run -q -m $demo -p "$prompt" -c 10 --io-fault fail=1+
+
 # ---- inspect
+"$sluice" inspect $demo --cpu-level z80 >/dev/null 2>"$tmp/err"; [ $? = 1 ] && grep -q z80 "$tmp/err"
+ok "inspect: an option that cannot act" $?
+"$sluice" inspect $demo --ram 1M | grep -q 'raise --ram'; ok "inspect: no plan fits" $?
 "$sluice" inspect $demo --ram 24M >"$tmp/out" 2>&1 && grep -q 'qwen35moe' "$tmp/out" && grep -q 'blk.0.ffn_gate_exps.weight' "$tmp/out" &&
     grep -q 'plan for a budget of 24' "$tmp/out"
 ok "inspect" $?
