@@ -227,7 +227,7 @@ def main():
     ap.add_argument("--llama-cpp", default=os.environ.get("REFS", "build/refs") + "/llama.cpp")
     ap.add_argument("--golden", default="../shared/golden", help="a directory of NAME/model.gguf, if there is one")
     ap.add_argument("--only", help="part of a file name")
-    ap.add_argument("--bytes", type=int, default=500_000, help="of each kind of text")
+    ap.add_argument("--bytes", type=int, default=200_000, help="of each kind of text")
     ap.add_argument("--seed", type=int, default=1)
     a = ap.parse_args()
     rng = random.Random(a.seed)
