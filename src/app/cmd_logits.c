@@ -7,8 +7,18 @@
 #include "app/report.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+
+static volatile int cancel_flag;
+
+/* The outputs are still under names of their own, which must not stay behind. */
+static void on_signal(int sig)
+{
+    (void)sig;
+    cancel_flag = 1;
+}
 
 struct seq {
     int32_t *ids;
@@ -126,6 +136,7 @@ static int run(struct job *j, const struct opt_list *tokens, const struct opt_li
         total += j->seqs[i].n;
     }
     p.n_seq = (uint32_t)j->n_seqs;
+    p.cancel = &cancel_flag;
     if (!p.n_ctx)
         p.n_ctx = longest;
     if (sluice_context_create(j->model, &p, NULL, NULL, &j->ctx, &e))
@@ -195,6 +206,9 @@ int cmd_logits(int argc, char **argv)
         rc = opt_fail("logits", "%d --tokens and %d --out: give as many of one as of the other", tokens.n, outs.n);
     if (!rc && hiddens.n > tokens.n)
         rc = opt_fail("logits", "more --hidden (%d) than --tokens (%d)", hiddens.n, tokens.n);
+    struct sigaction sa = {.sa_handler = on_signal};
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
     struct job j = {.m = &m, .n_seqs = tokens.n, .seqs = rc ? NULL : calloc((size_t)tokens.n, sizeof *j.seqs)};
     if (!rc)
         rc = j.seqs ? run(&j, &tokens, &outs, &hiddens, json) : opt_fail("logits", "out of memory");

@@ -130,6 +130,14 @@ refused "the vocabulary has" "$sluice" logits -q -m $golden/model.gguf --tokens 
 "$sluice" logits -q -m $golden/model.gguf --tokens "$tmp/t1" --out "$tmp/x" --io-fault fail=3 2>"$tmp/err"
 [ $? = 1 ] && [ ! -e "$tmp/x" ] && [ "$(wc -l <"$tmp/err")" = 1 ]; ok "logits: a failed read is an error, no file" $?
 
+mkdir "$tmp/cut"
+"$sluice" logits -q -m $golden/model.gguf --tokens $golden/tokens.i32 --out "$tmp/cut/x" --chunk 1 --io-fault late=20ms 2>/dev/null &
+pid=$!
+for _ in $(seq 100); do [ -n "$(ls "$tmp/cut")" ] && break; sleep 0.1; done
+kill -INT $pid
+wait $pid
+[ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ]; ok "logits: interrupted, nothing stays behind" $?
+
 # ---- synth: every family, deterministic, atomic
 for a in qwen35moe qwen35 qwen3next qwen3moe qwen3 qwen2moe qwen2 olmoe llama; do
     "$sluice" synth -q --arch $a --layers 4 --hidden 256 --ff 64 --vocab 512 --type mix -o "$tmp/$a.gguf" &&
