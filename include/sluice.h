@@ -164,7 +164,7 @@ struct sluice_params {
     enum sluice_act act;
     enum sluice_kv_type kv_type; /* AUTO: f32 with SLUICE_ACT_F32, else f16 */
     int no_hint;                 /* 1 switches look-ahead reads off */
-    const char *cache_policy;    /* who leaves the expert cache: "lru", "lfu", "2q", "sticky"; NULL = chosen */
+    const char *cache_policy;    /* who leaves the expert cache: "lru", "lfu" or "2q"; NULL = "lfu" */
     const char *cpu_level;       /* "ref", "avx2", "avx512", "amx", "neon"; NULL = best */
     uint32_t n_expert_used;      /* 0 = as trained; anything else changes the model */
     const char *io_fault;        /* tests only: a fault script for the I/O layer, or NULL */

@@ -17,6 +17,8 @@ static const struct {
     {"synth", cmd_synth, "write a model of any shape with random weights, for tests and benchmarks"},
     {"repack", cmd_repack, "write a model's experts once more, each in one piece, for fewer reads"},
     {"bench", cmd_bench, "measure speed against what disk and memory allow"},
+    {"trace", cmd_trace, "record which experts a run asks for"},
+    {"simulate", cmd_simulate, "hit rates of a trace over cache sizes and policies"},
 };
 
 static void help(void)

@@ -296,8 +296,8 @@ const struct opt *opt_model_table(struct opt_model *m)
          "token's experts of one layer), all, or a size", OPT_CACHE, &p->expert_cache_bytes},
         {"io", 0, "BACKEND", "auto (default) | uring | threads | buffered; buffered reads through the page cache, "
          "and then --ram bounds the process only", OPT_IO, &p->io},
-        {"cache-policy", 0, "NAME", "expert: which unit leaves the cache of routed experts first: lru | lfu | 2q | "
-         "sticky (default: chosen for each size of experts); results do not depend on it", OPT_STR, &p->cache_policy},
+        {"cache-policy", 0, "NAME", "expert: which unit leaves the cache of routed experts first: lru | lfu (default) | "
+         "2q; results do not depend on it", OPT_STR, &p->cache_policy},
         {"no-hint", 0, NULL, "no look-ahead reads", OPT_FLAG, &p->no_hint},
         {"", 0, NULL, "Computing:", OPT_HEADING, NULL},
         {"ctx", 'c', "N", "tokens a sequence can hold (default: the model's, at most 4096)", OPT_U32, &p->n_ctx},

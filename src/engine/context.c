@@ -123,8 +123,8 @@ static int make_parts(struct sluice_context *c, struct sluice_error *err)
     const struct model *m = &c->sm->m;
     const struct weight_store_params w = {.model = m, .io = c->io, .ops = c->ops, .n_slots = c->plan.n_slots,
                                           .pinned = c->plan.pinned, .ring_bytes = c->plan.ring_bytes,
-                                          .cancel = p->cancel, .no_hint = p->no_hint, .cache_policy = p->cache_policy,
-                                          .n_expert_used = c->plan.n_expert_used};
+                                          .cancel = p->cancel, .no_hint = p->no_hint,
+                                          .cache_policy = cache_policy_find(p->cache_policy)};
     int rc = weight_store_create(&w, &c->ws, err);
     if (rc == 0)
         rc = kv_cache_create(m, c->ops, c->plan.kv_dtype, p->n_ctx, p->n_seq, &c->kv, err);
@@ -198,9 +198,8 @@ static void describe(struct sluice_context *c)
     if (p->ram_bytes != SLUICE_RAM_UNLIMITED)
         log_bytes(p->ram_bytes, ram, sizeof ram);
     if (b->n_expert_units > 0)
-        snprintf(experts, sizeof experts, ", %u of %u experts cached%s%s%s%s", b->n_slots, b->n_expert_units,
-                 p->cache_policy ? " by " : "", p->cache_policy ? p->cache_policy : "",
-                 c->sm->m.experts_path ? ", repacked" : "",
+        snprintf(experts, sizeof experts, ", %u of %u experts cached by %s%s%s", b->n_slots, b->n_expert_units,
+                 cache_policy_find(p->cache_policy)->name, c->sm->m.experts_path ? ", repacked" : "",
                  c->plan.n_expert_used != c->sm->m.hp.n_expert_used ?
                      ", TOP-K CHANGED: not the trained model" : "");
     snprintf(c->mode, sizeof c->mode, "%s %s, %s, act %s, kv %s, %d threads, ram %s, resident %s%s%s, chunk %u",

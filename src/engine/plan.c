@@ -90,8 +90,8 @@ int plan_resolve(const struct model *m, const struct sluice_params *p, struct pl
         r.kv_type = r.act == SLUICE_ACT_F32 ? SLUICE_KV_F32 : SLUICE_KV_F16;
     if (hp->n_expert == 0 && r.expert_cache_bytes != SLUICE_CACHE_AUTO)
         return err_set(err, SLUICE_EINVAL, "--expert-cache: the model has no experts");
-    if (r.cache_policy && !cache_policy_find(r.cache_policy))
-        return err_set(err, SLUICE_EINVAL, "--cache-policy %s: there is no such policy (lru, lfu, 2q, sticky)",
+    if (!cache_policy_find(r.cache_policy))
+        return err_set(err, SLUICE_EINVAL, "--cache-policy %s: there is no such policy (lru, lfu, 2q)",
                        r.cache_policy);
     if (r.cache_policy && hp->n_expert == 0)
         return err_set(err, SLUICE_EINVAL, "--cache-policy: the model has no experts");

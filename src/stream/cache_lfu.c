@@ -2,7 +2,8 @@
  *
  *     lists[k][f]   slots of class k whose unit was used f times, by last use
  *
- * Counters end at LFU_MAX and are halved after every `period` uses, so that what was popular once can leave. */
+ * Counters end at LFU_MAX and are halved after every `period` uses, so that what was popular once can leave.
+ * Where fewer units fit than one token asks for, the frequent ones stay and the rest passes through what is left. */
 #include "stream/cache_policy.h"
 
 #include "base/mem.h"
@@ -10,10 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LFU_MAX = 63, LFU_LISTS = LFU_MAX + 1 };
-#ifndef LFU_PERIOD
-#define LFU_PERIOD 8 /* uses for each unit, on average, between two halvings */
-#endif
+enum {
+    LFU_MAX = 63,
+    LFU_LISTS = LFU_MAX + 1,
+    LFU_PERIOD = 8, /* uses for each unit, on average, between two halvings */
+};
 
 struct lfu {
     struct cache_node *nodes;

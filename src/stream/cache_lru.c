@@ -1,5 +1,5 @@
-/* cache_lru: slots in the order of their last use, one list a size class.  The oldest leaves (lru), or the newest
- * (sticky): where fewer units fit than one token asks for, the oldest is always the one that is needed next. */
+/* cache_lru: slots in the order of their last use, one list a size class; the oldest leaves.  Where fewer units fit
+ * than one token asks for, that is always the one that is needed next: such a cache hits nothing. */
 #include "stream/cache_policy.h"
 
 #include "base/mem.h"
@@ -55,25 +55,13 @@ static void lru_take(void *state, uint32_t slot, uint32_t unit, uint32_t k)
     cache_list_remove(p->nodes, &p->lists[k], slot);
 }
 
-static uint32_t victim_of(struct lru *p, uint32_t k, uint32_t slot)
+static uint32_t lru_victim(void *state, uint32_t k)
 {
+    struct lru *p = state;
+    uint32_t slot = p->lists[k].oldest;
     if (slot != CACHE_NONE)
         cache_list_remove(p->nodes, &p->lists[k], slot);
     return slot;
 }
 
-static uint32_t lru_victim(void *state, uint32_t k)
-{
-    struct lru *p = state;
-    return victim_of(p, k, p->lists[k].oldest);
-}
-
-static uint32_t sticky_victim(void *state, uint32_t k)
-{
-    struct lru *p = state;
-    return victim_of(p, k, p->lists[k].newest);
-}
-
 const struct cache_policy cache_lru = {"lru", false, lru_bytes, lru_create, lru_free, lru_put, lru_take, lru_victim};
-const struct cache_policy cache_sticky = {"sticky", true, lru_bytes, lru_create, lru_free, lru_put, lru_take,
-                                          sticky_victim};

@@ -3,21 +3,16 @@
 
 #include <string.h>
 
-const struct cache_policy *const cache_policies[] = {&cache_lru, &cache_lfu, &cache_2q, &cache_sticky, NULL};
+const struct cache_policy *const cache_policies[] = {&cache_lru, &cache_lfu, &cache_2q, NULL};
 
 const struct cache_policy *cache_policy_find(const char *name)
 {
+    if (!name)
+        return &cache_lfu; /* by evidence: docs/EXPERIMENTS.md, "Cache policies" */
     for (const struct cache_policy *const *p = cache_policies; *p; p++)
         if (!strcmp((*p)->name, name))
             return *p;
     return NULL;
-}
-
-const struct cache_policy *cache_policy_choose(uint32_t n_slots, uint64_t n_used)
-{
-    (void)n_slots;
-    (void)n_used;
-    return &cache_lru;
 }
 
 uint64_t cache_policy_bytes_max(uint32_t n_units, uint32_t n_slots_all, uint32_t n_classes)

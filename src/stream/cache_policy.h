@@ -42,15 +42,11 @@ extern const struct cache_policy cache_lfu;
 /* 2Q (Johnson, Shasha, "2Q: A Low Overhead High Performance Buffer Management Replacement Algorithm", 1994), its
  * full version: a unit enters the main queue only if it is asked for again soon after it left the first. */
 extern const struct cache_policy cache_2q;
-/* The most recently used leaves: what came first stays, so that a cycle larger than the cache hits. */
-extern const struct cache_policy cache_sticky;
 
 /* All of them, ended by NULL. */
 extern const struct cache_policy *const cache_policies[];
-/* By name; NULL if there is none. */
+/* By name; NULL if there is none.  NULL names the default. */
 const struct cache_policy *cache_policy_find(const char *name);
-/* The default for a size class of n_slots whose layers ask for n_used units a token. */
-const struct cache_policy *cache_policy_choose(uint32_t n_slots, uint64_t n_used);
 /* Memory that any of them takes at most. */
 uint64_t cache_policy_bytes_max(uint32_t n_units, uint32_t n_slots_all, uint32_t n_classes);
 

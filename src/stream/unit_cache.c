@@ -22,8 +22,6 @@ struct size_class {
     uint32_t first, n;
     struct cache_list empty;
     struct cache_list ahead; /* read ahead, unused and unpinned, where the policy wants them apart */
-    const struct cache_policy *policy;
-    void *state; /* the policy's; classes of one policy share it */
 };
 
 struct unit_cache {
@@ -31,6 +29,8 @@ struct unit_cache {
     struct slot *slots;
     struct cache_node *nodes; /* [n_slots] of the lists empty and ahead */
     struct size_class *classes;
+    const struct cache_policy *policy;
+    void *state; /* the policy's */
     uint32_t n_units, n_slots, n_classes;
     uint64_t evictions;
 };
@@ -46,30 +46,13 @@ static void put_empty(struct unit_cache *c, uint32_t slot)
 
 uint64_t unit_cache_bytes(uint32_t n_units, uint32_t n_slots_all, uint32_t n_classes)
 {
-    /* Classes that differ in policy are few kinds: the default and one for classes that are too small. */
     return sizeof(struct unit_cache) + (uint64_t)n_units * sizeof(uint32_t) +
            (uint64_t)n_slots_all * (sizeof(struct slot) + sizeof(struct cache_node)) +
-           (uint64_t)n_classes * sizeof(struct size_class) + 2 * cache_policy_bytes_max(n_units, n_slots_all, n_classes);
+           (uint64_t)n_classes * sizeof(struct size_class) + cache_policy_bytes_max(n_units, n_slots_all, n_classes);
 }
 
-/* One state for each policy that some class has. */
-static int create_policies(struct unit_cache *c, const uint32_t *n_slots, const struct cache_policy *const *policies)
-{
-    const struct cache_shape shape = {c->n_units ? c->n_units : 1, c->n_slots ? c->n_slots : 1, c->n_classes, n_slots};
-    for (uint32_t k = 0; k < c->n_classes; k++) {
-        struct size_class *s = &c->classes[k];
-        s->policy = policies && policies[k] ? policies[k] : &cache_lru;
-        for (uint32_t i = 0; i < k && !s->state; i++)
-            if (c->classes[i].policy == s->policy)
-                s->state = c->classes[i].state;
-        if (!s->state && !(s->state = s->policy->create(&shape)))
-            return SLUICE_ENOMEM;
-    }
-    return 0;
-}
-
-int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_classes,
-                      const struct cache_policy *const *policies, struct unit_cache **out, struct sluice_error *err)
+int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_classes, const struct cache_policy *policy,
+                      struct unit_cache **out, struct sluice_error *err)
 {
     uint64_t n_all = 0;
     *out = NULL;
@@ -86,9 +69,12 @@ int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_clas
         c->classes = mem_calloc(n_classes ? n_classes : 1, sizeof *c->classes);
         c->n_units = n_units;
         c->n_slots = (uint32_t)n_all;
-        c->n_classes = c->classes ? n_classes : 0;
+        c->n_classes = n_classes;
+        c->policy = policy;
+        c->state = policy->create(&(struct cache_shape){n_units ? n_units : 1, n_all ? (uint32_t)n_all : 1,
+                                                        n_classes ? n_classes : 1, n_slots});
     }
-    if (!c || !c->slot_of || !c->slots || !c->nodes || !c->classes || create_policies(c, n_slots, policies)) {
+    if (!c || !c->slot_of || !c->slots || !c->nodes || !c->classes || !c->state) {
         unit_cache_free(c);
         return err_set(err, SLUICE_ENOMEM, "out of memory for %llu cache slots", (unsigned long long)n_all);
     }
@@ -114,13 +100,7 @@ void unit_cache_free(struct unit_cache *c)
 {
     if (!c)
         return;
-    for (uint32_t k = 0; k < c->n_classes; k++) {
-        bool shared = false;
-        for (uint32_t i = 0; i < k; i++)
-            shared = shared || c->classes[i].state == c->classes[k].state;
-        if (!shared && c->classes[k].state)
-            c->classes[k].policy->free(c->classes[k].state);
-    }
+    c->policy->free(c->state);
     free(c->slot_of);
     free(c->slots);
     free(c->nodes);
@@ -153,7 +133,7 @@ static uint32_t take_victim(struct unit_cache *c, struct size_class *k)
 {
     uint32_t slot = UNIT_CACHE_NONE;
     if (k->ahead.n <= k->n / 8)
-        slot = k->policy->victim(k->state, (uint32_t)(k - c->classes));
+        slot = c->policy->victim(c->state, (uint32_t)(k - c->classes));
     if (slot == UNIT_CACHE_NONE && (slot = k->ahead.oldest) != UNIT_CACHE_NONE) {
         cache_list_remove(c->nodes, &k->ahead, slot);
         c->slots[slot].ahead = false;
@@ -204,24 +184,23 @@ void unit_cache_pin(struct unit_cache *c, uint32_t slot)
     if (s->ahead)
         cache_list_remove(c->nodes, &k->ahead, slot);
     else
-        k->policy->take(k->state, slot, s->unit, s->size_class);
+        c->policy->take(c->state, slot, s->unit, s->size_class);
     s->ahead = false;
 }
 
 void unit_cache_unpin(struct unit_cache *c, uint32_t slot)
 {
     struct slot *s = &c->slots[slot];
-    struct size_class *k = &c->classes[s->size_class];
     assert(s->state == SLOT_READY && s->pins);
     if (!--s->pins)
-        k->policy->put(k->state, slot, s->unit, s->size_class);
+        c->policy->put(c->state, slot, s->unit, s->size_class);
 }
 
 void unit_cache_unpin_ahead(struct unit_cache *c, uint32_t slot)
 {
     struct slot *s = &c->slots[slot];
     struct size_class *k = &c->classes[s->size_class];
-    if (!k->policy->ahead_apart || s->pins > 1) {
+    if (!c->policy->ahead_apart || s->pins > 1) {
         unit_cache_unpin(c, slot);
         return;
     }
@@ -234,9 +213,8 @@ void unit_cache_unpin_ahead(struct unit_cache *c, uint32_t slot)
 void unit_cache_touch(struct unit_cache *c, uint32_t slot)
 {
     struct slot *s = &c->slots[slot];
-    struct size_class *k = &c->classes[s->size_class];
-    if (s->state == SLOT_READY && !s->pins && !k->policy->ahead_apart) {
-        k->policy->take(k->state, slot, s->unit, s->size_class);
-        k->policy->put(k->state, slot, s->unit, s->size_class);
+    if (s->state == SLOT_READY && !s->pins && !c->policy->ahead_apart) {
+        c->policy->take(c->state, slot, s->unit, s->size_class);
+        c->policy->put(c->state, slot, s->unit, s->size_class);
     }
 }

@@ -22,10 +22,8 @@
 
 struct unit_cache;
 
-/* policies [n_classes]: one for each size class, or NULL: LRU for all. */
-int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_classes,
-                      const struct cache_policy *const *policies, struct unit_cache **out,
-                      struct sluice_error *err) SLUICE_MUST_CHECK;
+int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_classes, const struct cache_policy *policy,
+                      struct unit_cache **out, struct sluice_error *err) SLUICE_MUST_CHECK;
 void unit_cache_free(struct unit_cache *c);
 /* What it takes in memory at most, under any policy. */
 uint64_t unit_cache_bytes(uint32_t n_units, uint32_t n_slots_all, uint32_t n_classes);

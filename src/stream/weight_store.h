@@ -30,8 +30,7 @@ struct weight_store_params {
     const uint8_t *pinned;   /* [n_slabs] 1: resident */
     uint64_t ring_bytes;     /* for slabs that are not pinned; 0 if all are */
     bool no_hint;
-    const char *cache_policy; /* by name, which must be known; NULL: chosen for each size class */
-    uint32_t n_expert_used;   /* of a token; 0: as the model says */
+    const struct cache_policy *cache_policy; /* NULL: the default */
     const volatile int *cancel; /* non-zero ends weight_store_load_pinned; may be NULL */
 };
 
@@ -117,10 +116,5 @@ struct weight_store_stats {
 };
 void weight_store_get_stats(const struct weight_store *ws, struct weight_store_stats *out);
 void weight_store_reset_stats(struct weight_store *ws);
-
-/* The policy of each size class for these slots (policies [u->n_classes]): the named one, or the default for what
- * a token asks of the class. */
-void weight_store_policies(const struct model *m, const uint32_t *n_slots, const char *name, uint32_t n_expert_used,
-                           const struct cache_policy **policies);
 
 #endif

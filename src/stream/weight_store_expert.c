@@ -70,19 +70,6 @@ static uint8_t *slot_host(const struct weight_store *ws, uint32_t slot, uint64_t
 
 /* ---- life --------------------------------------------------------------------- */
 
-void weight_store_policies(const struct model *m, const uint32_t *n_slots, const char *name, uint32_t n_expert_used,
-                           const struct cache_policy **policies)
-{
-    const struct units *u = m->units;
-    for (uint32_t k = 0; k < u->n_classes; k++) {
-        uint64_t n_used = 0;
-        for (uint32_t il = 0; il < m->hp.n_layer; il++)
-            if (u->src_of_layer[il] != UINT32_MAX && u->experts[u->src_of_layer[il]].size_class == k)
-                n_used += n_expert_used;
-        policies[k] = name ? cache_policy_find(name) : cache_policy_choose(n_slots[k], n_used);
-    }
-}
-
 static int create_tables(struct weight_store *ws, const struct weight_store_params *p, struct sluice_error *err)
 {
     const uint32_t *n_slots = p->n_slots;
@@ -115,14 +102,8 @@ static int create_tables(struct weight_store *ws, const struct weight_store_para
         layout(&u->experts[i], &ws->io->align, &ws->sources[i]);
     for (uint32_t i = 0; i < ws->n_slots; i++)
         ws->slots[i].entry = UNIT_CACHE_NONE;
-    const struct cache_policy **policies = mem_calloc(u->n_classes, sizeof *policies);
-    if (!policies)
-        return err_set(err, SLUICE_ENOMEM, "out of memory");
-    weight_store_policies(ws->model, n_slots, p->cache_policy,
-                          p->n_expert_used ? p->n_expert_used : ws->model->hp.n_expert_used, policies);
-    int rc = unit_cache_create(u->n_units, n_slots, u->n_classes, policies, &ws->cache, err);
-    free(policies);
-    return rc;
+    return unit_cache_create(u->n_units, n_slots, u->n_classes,
+                             p->cache_policy ? p->cache_policy : cache_policy_find(NULL), &ws->cache, err);
 }
 
 int weight_store_expert_create(struct weight_store *ws, const struct weight_store_params *p,

@@ -23,7 +23,7 @@ refused() { # want, command...
 }
 
 # ---- help and arguments
-for c in run inspect tokenize logits synth repack bench; do
+for c in run inspect tokenize logits synth repack bench trace simulate; do
     "$sluice" $c --help >"$tmp/help" 2>&1 && grep -q '^Usage: sluice' "$tmp/help"
     ok "$c --help" $?
     awk 'length > 110 {exit 1}' "$tmp/help"
@@ -168,6 +168,27 @@ done
 "$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 0 -n 1 -r 1 --ram 100M >"$tmp/out" 2>"$tmp/err"
 ok "bench: a single token ($(head -1 "$tmp/err"))" $?
 [ "$(wc -l <"$tmp/bench.csv")" = 3 ] && grep -q '<svg' "$tmp/bench.svg"; ok "bench: CSV and picture" $?
+
+# ---- trace, simulate: the simulated LRU hits what the run hit, prompt and decoding
+t_args=(-q --no-hint -m $demo -p "$prompt" -n 40 --temp 0 --ram 24M --cache-policy)
+"$sluice" run "${t_args[@]}" lru --json "$tmp/t.json" >/dev/null && "$sluice" trace "${t_args[@]}" lru -o "$tmp/t.trace" &&
+    "$sluice" trace "${t_args[@]}" lfu -o "$tmp/t2.trace"
+ok "trace" $?
+"$sluice" simulate "$tmp/t.trace" --slots 5%,20%,100 --csv "$tmp/t.csv" --svg "$tmp/t.svg" >"$tmp/out" && grep -q 'optimum' "$tmp/out" &&
+    grep -q '<svg' "$tmp/t.svg" && [ "$(wc -l <"$tmp/t.csv")" = 33 ]
+ok "simulate: table, CSV and picture" $?
+simulated=$(awk -F, 'NR > 1 && $4 == "lru" && n[$5]++ == 0 {print $5, $6, $7}' "$tmp/t.csv" | sort)
+ran=$(awk -F'[:,]' '/"expert_requests"/ {r = $2 + 0} /"expert_hits"/ {print (n++ ? "decode" : "prefill"), r, $2 + 0}' "$tmp/t.json" | sort)
+near=$(paste <(echo "$simulated") <(echo "$ran") | awk '{d = $3 / $2 - $6 / $5; if ($2 != $5 || d * d > 0.0001) bad = 1} END {print NR == 2 && !bad}')
+[ "$near" = 1 ]; ok "simulate: LRU as in the run ($simulated; $ran)" $?
+cmp -s <(tail -c 4000 "$tmp/t.trace") <(tail -c 4000 "$tmp/t2.trace"); ok "trace: the same under another policy" $?
+refused "not a trace" "$sluice" simulate $demo
+head -c 3000 "$tmp/t.trace" >"$tmp/short.trace"
+refused "truncated" "$sluice" simulate "$tmp/short.trace"
+refused "no such policy" "$sluice" simulate "$tmp/t.trace" --policy fifo
+refused "neither a number" "$sluice" simulate "$tmp/t.trace" --slots many
+refused "no such policy" "$sluice" run -q -m $demo -p hi --cache-policy fifo
+refused "no routed experts" "$sluice" trace -q -m tests/golden/data/qwen3/model.gguf --random 4 -o "$tmp/x"
 
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

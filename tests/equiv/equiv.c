@@ -238,8 +238,7 @@ static const struct { const char *policy; struct variant v; } by_policy[] = {
     {"lfu", {"LFU, smallest cache, three sequences", 2, 13, MIN, 0, NULL, NULL, 0, false, feed_interleaved}},
     {"2q", {"2Q, a third cached, late and shuffled reads", 2, 40, 33, 0, NULL, "late=1ms,reorder=7", 0, false, feed_steps}},
     {"2q", {"2Q, smallest cache", 3, 50, MIN, 0, NULL, NULL, 0, false, feed_steps}},
-    {"sticky", {"sticky, half cached", 2, 40, 50, 0, NULL, NULL, 0, false, feed_steps}},
-    {"sticky", {"sticky, smallest cache, chunk 9", 2, 9, MIN, 0, NULL, NULL, 0, true, feed_interleaved}},
+    {"lru", {"LRU, smallest cache, chunk 9, dense slabs streamed too", 2, 9, MIN, 0, NULL, NULL, 0, true, feed_interleaved}},
 };
 
 static void compare_policies(void)
