@@ -47,8 +47,8 @@ int weight_store_create(const struct weight_store_params *p, struct weight_store
                         struct sluice_error *err) SLUICE_MUST_CHECK;
 void weight_store_free(struct weight_store *ws); /* waits for reads in flight */
 
-/* Reads all pinned slabs, deep queue; SLUICE_ECANCELED where the caller's flag was seen meanwhile.  Pinned slabs that touch in the file touch in memory too, so that a wholly
- * pinned matrix lies there in one piece. */
+/* Reads all pinned slabs, deep queue; SLUICE_ECANCELED where the caller's flag was seen meanwhile.  Pinned slabs
+ * that touch in the file touch in memory too, so that a wholly pinned matrix lies there in one piece. */
 int weight_store_load_pinned(struct weight_store *ws,
                              void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
                              struct sluice_error *err) SLUICE_MUST_CHECK;

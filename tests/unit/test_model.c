@@ -320,7 +320,8 @@ int main(void)
         cmocka_unit_test(hybrid), cmocka_unit_test(interval_instead_of_list), cmocka_unit_test(arrays_of_one_value),
         cmocka_unit_test(widths_that_are_not_given), cmocka_unit_test(mtp_blocks), cmocka_unit_test(slabs),
         cmocka_unit_test(tied_head), cmocka_unit_test(repeated_layers), cmocka_unit_test(size_classes),
-        cmocka_unit_test(wrong_tensors), cmocka_unit_test(tensors_without_a_place), cmocka_unit_test(wrong_numbers), cmocka_unit_test(unknown_architecture),
+        cmocka_unit_test(wrong_tensors), cmocka_unit_test(tensors_without_a_place),
+        cmocka_unit_test(wrong_numbers), cmocka_unit_test(unknown_architecture),
         cmocka_unit_test(experts_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
