@@ -1,6 +1,7 @@
 /* bench_ram: see bench_ram.h. */
 #include "app/bench_ram.h"
 
+#include "base/budget.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #define BUF_BYTES (384u << 20) /* well beyond any last-level cache this is meant for */
+#define BUF_MIN_BYTES (8u << 20)
 #define SPANS 96               /* taken one by one, so that a slow thread does not hold the others up */
 
 typedef uint64_t v8 __attribute__((vector_size(64), aligned(64)));
@@ -35,16 +37,25 @@ static void read_span(void *arg, int i, int worker)
     r->sink[i] = a[0] ^ a[1] ^ a[2] ^ a[3] ^ a[4] ^ a[5] ^ a[6] ^ a[7];
 }
 
+/* Half of what the machine or its control group leaves, where that is less: then caches may flatter the rate. */
+static size_t buffer_bytes(void)
+{
+    uint64_t left = budget_available() / 2;
+    left = left < BUF_BYTES ? left : BUF_BYTES;
+    return left > BUF_MIN_BYTES ? (size_t)left : BUF_MIN_BYTES;
+}
+
 static double measure(int n_threads, int rounds)
 {
+    size_t n_bytes = buffer_bytes();
     struct pool *pool;
     if (pool_create(n_threads, &pool, NULL))
         return -1;
-    unsigned char *buf = mem_map(BUF_BYTES, true);
+    unsigned char *buf = mem_map(n_bytes, true);
     if (!buf)
         return -1;
-    memset(buf, 1, BUF_BYTES); /* real pages, not the shared zero page */
-    struct reader r = {.buf = (const v8 *)(void *)buf, .span = BUF_BYTES / sizeof(v8) / SPANS / 4 * 4};
+    memset(buf, 1, n_bytes); /* real pages, not the shared zero page */
+    struct reader r = {.buf = (const v8 *)(void *)buf, .span = n_bytes / sizeof(v8) / SPANS / 4 * 4};
     double best = 0;
     for (int k = 0; k < rounds; k++) {
         uint64_t t = log_now_ns();
@@ -78,7 +89,7 @@ int bench_ram_rate(int n_threads, int rounds, double *bytes_s, struct sluice_err
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (n != (ssize_t)sizeof rate || rate <= 0)
-        return err_set(err, SLUICE_ENOMEM, "memory probe: the child found no memory for a buffer of %u MiB", BUF_BYTES >> 20);
+        return err_set(err, SLUICE_ENOMEM, "memory probe: the child found no memory for its buffer");
     *bytes_s = rate;
     return 0;
 }
