@@ -18,7 +18,10 @@ one() { # model n_tok act
     passed=$((passed + p)) failed=$((failed + f))
 }
 
-for dir in tests/golden/data/*/; do
+# Threads meet in the pool and in the reading threads, whatever the family: a few models show races as well as all do.
+case $B in *tsan*) models='qwen35moe mixtral qwen3' ;; *) models=$(ls tests/golden/data) ;; esac
+for name in $models; do
+    dir=tests/golden/data/$name
     [ -f "$dir/model.gguf" ] || continue
     one "$dir/model.gguf" 72 f32
 done
