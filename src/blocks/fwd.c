@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* Passes of up to so many tokens buffer experts' outputs by row, so that experts may run in any order. */
@@ -157,9 +158,15 @@ int fwd_set_vectors(struct fwd *f, struct ops_buf *vectors, struct sluice_error 
     if (!factors)
         return err_set(err, SLUICE_ENOMEM, "no memory for rope factors");
     f->ops->read(f->ops, factors, fwd_vec(f, freqs), (uint64_t)freqs->n * 4);
-    rope_set(f->rope, &m->hp, factors);
+    int rc = 0;
+    for (uint32_t i = 0; i < freqs->n && rc == 0; i++) /* they divide frequencies */
+        if (!(factors[i] > 0.0f && factors[i] < INFINITY))
+            rc = err_set(err, SLUICE_EFORMAT, "tensor %s: factor %u is %g, and must be positive", freqs->t->name, i,
+                         (double)factors[i]);
+    if (rc == 0)
+        rope_set(f->rope, &m->hp, factors);
     free(factors);
-    return 0;
+    return rc;
 }
 
 void block_norm(struct fwd *f, uint32_t il, enum model_role norm)

@@ -138,6 +138,12 @@ kill -INT $pid
 wait $pid
 [ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ]; ok "logits: interrupted, nothing stays behind" $?
 
+# ---- weights that cannot be meant
+cp tests/golden/data/llama3/model.gguf "$tmp/rope.gguf"
+off=$("$sluice" inspect "$tmp/rope.gguf" 2>/dev/null | sed -n 's/.*rope_freqs\.weight.* at \([0-9]*\)$/\1/p')
+printf '\0\0\0\0' | dd of="$tmp/rope.gguf" bs=1 seek="$off" conv=notrunc status=none
+refused "rope_freqs.weight: factor 0 is 0" "$sluice" run -q -m "$tmp/rope.gguf" -p hi
+
 # ---- synth: every family, deterministic, atomic
 for a in qwen35moe qwen35 qwen3next qwen3moe qwen3 qwen2moe qwen2 olmoe llama; do
     "$sluice" synth -q --arch $a --layers 4 --hidden 256 --ff 64 --vocab 512 --type mix -o "$tmp/$a.gguf" &&
