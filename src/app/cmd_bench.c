@@ -1,6 +1,7 @@
 /* cmd_bench: sluice bench: speed, and how near it is to what disk and memory allow. */
 #include "app/bench.h"
 #include "app/commands.h"
+#include "app/ids.h"
 #include "app/opt.h"
 #include "app/outfile.h"
 #include "app/readall.h"
@@ -69,20 +70,17 @@ static int write_results(const struct args *a, const struct bench_result *r, int
 
 static int load_text(struct args *a, const struct sluice_model *m, int32_t **ids)
 {
-    struct sluice_error e = {0};
     char *text;
     size_t n;
     if (readall(&text, &n, "bench", a->text))
         return 1;
-    int64_t cap = (int64_t)n + 16;
-    *ids = malloc((size_t)cap * sizeof **ids);
-    int64_t got = *ids ? sluice_model_tokenize(m, text, n, 0, *ids, (size_t)cap, &e) : 0;
+    size_t n_ids;
+    int rc = ids_of_text("bench", m, text, n, 0, ids, &n_ids);
     free(text);
-    got = got > cap ? cap : got; /* a normalizer may lengthen text: the first of it will do */
-    if (got <= 0)
-        return opt_fail("bench", "%s: %s", a->text, e.code ? e.msg : "no tokens in it");
+    if (rc || !n_ids)
+        return rc ? rc : opt_fail("bench", "%s: no tokens in it", a->text);
     a->p.text = *ids;
-    a->p.n_text = (uint32_t)got;
+    a->p.n_text = (uint32_t)n_ids;
     return 0;
 }
 

@@ -3,6 +3,7 @@
  * Standard output holds the text alone and streams as it comes; everything else goes to
  * standard error.  Ctrl-C stops after the current layer and still prints the summary. */
 #include "app/commands.h"
+#include "app/ids.h"
 #include "app/opt.h"
 #include "app/readall.h"
 #include "app/report.h"
@@ -121,30 +122,9 @@ static int make_prompt(struct run *r)
         return opt_fail("run", "--system needs a chat template, and %s",
                         a->raw ? "--raw switches it off" : "this model has none");
     }
-    if (n > INT32_MAX) {
-        free(text);
-        return opt_fail("run", "a prompt of %zu bytes is too long", n);
-    }
-    int64_t cap = (int64_t)n + 8, got;
-    r->ids = calloc((size_t)cap, sizeof *r->ids);
-    got = r->ids ? sluice_model_tokenize(r->model, text, n, SLUICE_TOKENIZE_BOS | SLUICE_TOKENIZE_SPECIAL, r->ids,
-                                         (size_t)cap, &e)
-                 : SLUICE_ENOMEM;
-    if (got > cap) { /* a normalizer may lengthen text */
-        int32_t *more = realloc(r->ids, sizeof *r->ids * (size_t)got);
-        if (more) {
-            r->ids = more;
-            got = sluice_model_tokenize(r->model, text, n, SLUICE_TOKENIZE_BOS | SLUICE_TOKENIZE_SPECIAL, r->ids,
-                                        (size_t)got, &e);
-        }
-    }
+    int rc = ids_of_text("run", r->model, text, n, SLUICE_TOKENIZE_BOS | SLUICE_TOKENIZE_SPECIAL, &r->ids, &r->n_ids);
     free(text);
-    if (got < 0)
-        return e.code ? fail(&e) : opt_fail("run", "out of memory for the prompt");
-    if (got == 0)
-        return opt_fail("run", "the prompt is empty");
-    r->n_ids = (size_t)got;
-    return 0;
+    return rc || r->n_ids ? rc : opt_fail("run", "the prompt is empty");
 }
 
 static void on_load(void *user, uint64_t done, uint64_t total)

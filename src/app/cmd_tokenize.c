@@ -1,5 +1,6 @@
 /* cmd_tokenize: sluice tokenize: text on standard input, one token a line on standard output. */
 #include "app/commands.h"
+#include "app/ids.h"
 #include "app/opt.h"
 #include "app/readall.h"
 
@@ -25,33 +26,17 @@ static void print_piece(const char *s, size_t n)
 
 static int run(const struct sluice_model *m, bool ids_only, int flags)
 {
-    struct sluice_error e = {0};
     char *text;
     size_t n;
     if (readall(&text, &n, "tokenize", "-"))
         return 1;
-    size_t cap = n + 16;
-    int32_t *ids = NULL;
-    int64_t got = 0;
-    for (int attempt = 0; attempt < 2; attempt++) { /* a normalizer may lengthen text */
-        int32_t *more = realloc(ids, cap * sizeof *ids);
-        if (!more) {
-            free(ids);
-            free(text);
-            return opt_fail("tokenize", "out of memory for %zu ids", cap);
-        }
-        ids = more;
-        got = sluice_model_tokenize(m, text, n, flags, ids, cap, &e);
-        if (got < 0 || (size_t)got <= cap)
-            break;
-        cap = (size_t)got;
-    }
+    int32_t *ids;
+    size_t n_ids;
+    int rc = ids_of_text("tokenize", m, text, n, flags, &ids, &n_ids);
     free(text);
-    if (got < 0) {
-        free(ids);
-        return opt_fail("tokenize", "%s", e.msg);
-    }
-    for (int64_t i = 0; i < got; i++) {
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < n_ids; i++) {
         if (ids_only) {
             printf("%d\n", ids[i]);
             continue;

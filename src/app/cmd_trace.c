@@ -2,6 +2,7 @@
  *
  *   prompts ─> prefill, then decode ─> fwd.on_route, a layer at a time ─> passes ─> FILE */
 #include "app/commands.h"
+#include "app/ids.h"
 #include "app/opt.h"
 #include "app/outfile.h"
 #include "app/readall.h"
@@ -142,13 +143,11 @@ static int record(struct recorder *r, const int32_t *ids, uint32_t n)
 
 static int record_text(struct recorder *r, const char *text, size_t n)
 {
-    struct sluice_error e = {0};
-    int32_t *ids = malloc((n + 16) * sizeof *ids);
-    int64_t got = ids ? sluice_model_tokenize(r->model, text, n, SLUICE_TOKENIZE_BOS | SLUICE_TOKENIZE_SPECIAL, ids,
-                                              n + 16, &e)
-                      : 0;
-    int rc = got > 0 && got <= (int64_t)n + 16 ? record(r, ids, (uint32_t)got)
-                                               : opt_fail("trace", "%s", e.code ? e.msg : "a prompt is empty");
+    int32_t *ids;
+    size_t n_ids;
+    int rc = ids_of_text("trace", r->model, text, n, SLUICE_TOKENIZE_BOS | SLUICE_TOKENIZE_SPECIAL, &ids, &n_ids);
+    if (!rc)
+        rc = n_ids ? record(r, ids, (uint32_t)n_ids) : opt_fail("trace", "a prompt is empty");
     free(ids);
     return rc;
 }
