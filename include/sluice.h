@@ -164,6 +164,7 @@ struct sluice_params {
     enum sluice_act act;
     enum sluice_kv_type kv_type; /* AUTO: f32 with SLUICE_ACT_F32, else f16 */
     int no_hint;                 /* 1 switches look-ahead reads off */
+    int force_hint;              /* 1 leaves them on even where they do not pay */
     const char *cache_policy;    /* who leaves the expert cache: "lru", "lfu" or "2q"; NULL = "lfu" */
     const char *cpu_level;       /* "ref", "avx2", "avx512", "amx", "neon"; NULL = best */
     uint32_t n_expert_used;      /* 0 = as trained; anything else changes the model */
@@ -263,6 +264,11 @@ struct sluice_stats { /* since the context was created or the last reset */
     uint64_t expert_requests, expert_hits, expert_evictions;
     uint64_t bytes_read;        /* from disk, weights, aligned windows included */
     uint64_t bytes_read_hint;   /* the part of it that hints caused */
+    uint64_t bytes_hint_used;   /* the part of that whose experts were asked for */
+    /* What the look-ahead foresaw, by one layer [0] and by two [1]: requests for experts of layers that it had
+     * looked at, and those of them that it had named. */
+    uint64_t hint_requests[2], hint_foreseen[2];
+    uint64_t n_tok_hint;        /* of n_tok_decode: with look-ahead reads switched on */
     uint64_t bytes_touched;     /* weight bytes that kernels read */
     uint64_t reads;
     uint64_t ns_wait;           /* waiting for the disk with nothing to compute */

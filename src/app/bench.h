@@ -32,6 +32,7 @@ struct bench_phase {
     double tok_s_min, tok_s_max;
     double bytes_read_per_tok, bytes_hint_per_tok, bytes_touched_per_tok, bytes_dense_per_tok;
     double hit_rate;
+    double hint_recall, hint_recall2, hint_precision, hint_share; /* < 0: no look-ahead */
     double wait_s, compute_s, else_s; /* of one repetition, means */
     double joules_per_tok; /* < 0: not measurable here */
     double fraction_causal, fraction_overlap;

@@ -21,6 +21,10 @@ static void phase_rows(FILE *out, const char *what, const struct bench_phase *p)
             p->tok_s_max, p->n_tok);
     fprintf(out, "           read %.1f MB/tok (hints %.1f), touched %.1f MB/tok, hit rate %.1f%%\n",
             p->bytes_read_per_tok / 1e6, p->bytes_hint_per_tok / 1e6, p->bytes_touched_per_tok / 1e6, 100 * p->hit_rate);
+    if (p->hint_recall >= 0 && p->hint_share >= 0)
+        fprintf(out, "           look-ahead on for %.0f%% of tokens, recall %.2f (two layers %.2f), %.0f%% of its bytes "
+                "used\n", 100 * p->hint_share, p->hint_recall, p->hint_recall2 < 0 ? 0 : p->hint_recall2,
+                p->hint_precision < 0 ? 0 : 100 * p->hint_precision);
     fprintf(out, "           waiting %.3f s, computing %.3f s, else %.3f s", p->wait_s, p->compute_s, p->else_s);
     if (p->joules_per_tok >= 0)
         fprintf(out, ", %.2f J/tok", p->joules_per_tok);
@@ -45,14 +49,16 @@ void bench_table(FILE *out, const struct bench_result *r, int n)
 
 /* The figures of a phase under their names, for CSV and JSON alike. */
 struct figure { const char *name; double v; };
-#define N_FIGURES 13
+#define N_FIGURES 17
 
 static void figures(const struct bench_phase *p, struct figure *f)
 {
     const struct figure all[N_FIGURES] = {
         {"tok_s", p->tok_s}, {"tok_s_min", p->tok_s_min}, {"tok_s_max", p->tok_s_max},
         {"bytes_read_per_tok", p->bytes_read_per_tok}, {"bytes_hint_per_tok", p->bytes_hint_per_tok},
-        {"bytes_touched_per_tok", p->bytes_touched_per_tok}, {"hit_rate", p->hit_rate}, {"wait_s", p->wait_s},
+        {"bytes_touched_per_tok", p->bytes_touched_per_tok}, {"hit_rate", p->hit_rate}, {"hint_recall", p->hint_recall},
+        {"hint_recall_2", p->hint_recall2}, {"hint_precision", p->hint_precision}, {"hint_share", p->hint_share},
+        {"wait_s", p->wait_s},
         {"compute_s", p->compute_s}, {"else_s", p->else_s}, {"joules_per_tok", p->joules_per_tok},
         {"fraction_causal", p->fraction_causal}, {"fraction_overlap", p->fraction_overlap},
     };

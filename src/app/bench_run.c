@@ -178,6 +178,11 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double share(uint64_t part, uint64_t of)
+{
+    return of ? (double)part / (double)of : -1;
+}
+
 static void summarise(struct bench_phase *ph, const struct bench *b, const struct totals *t, uint32_t n_tok,
                       const struct bench_rates *r)
 {
@@ -195,6 +200,12 @@ static void summarise(struct bench_phase *ph, const struct bench *b, const struc
         joules = t[i].joules < 0 || joules < 0 ? -1 : joules + t[i].joules;
         a.bytes_read += st->bytes_read;
         a.bytes_read_hint += st->bytes_read_hint;
+        a.bytes_hint_used += st->bytes_hint_used;
+        a.n_tok_hint += st->n_tok_hint;
+        for (int k = 0; k < 2; k++) {
+            a.hint_requests[k] += st->hint_requests[k];
+            a.hint_foreseen[k] += st->hint_foreseen[k];
+        }
         a.bytes_touched += st->bytes_touched;
         a.expert_requests += st->expert_requests;
         a.expert_hits += st->expert_hits;
@@ -209,6 +220,10 @@ static void summarise(struct bench_phase *ph, const struct bench *b, const struc
     ph->bytes_read_per_tok = (double)a.bytes_read / n;
     ph->bytes_hint_per_tok = (double)a.bytes_read_hint / n;
     ph->bytes_touched_per_tok = (double)a.bytes_touched / n;
+    ph->hint_recall = share(a.hint_foreseen[0], a.hint_requests[0]);
+    ph->hint_recall2 = share(a.hint_foreseen[1], a.hint_requests[1]);
+    ph->hint_precision = share(a.bytes_hint_used, a.bytes_read_hint);
+    ph->hint_share = t[0].n_pass == n_tok ? (double)a.n_tok_hint / n : -1; /* passes of one token decode */
     ph->hit_rate = a.expert_requests ? (double)a.expert_hits / (double)a.expert_requests : 1;
     ph->wait_s = (double)a.ns_wait / 1e9 / n_reps;
     ph->compute_s = (double)a.ns_attn / 1e9 / n_reps;

@@ -43,8 +43,7 @@ static float uniform(uint64_t h)
     return (float)(h >> 40) * 0x1p-24f;
 }
 
-/* Nearly normal, rms 1: the sum of four uniforms. */
-static float normal(uint64_t h)
+float synth_normal(uint64_t h)
 {
     float s = (float)(h & 0xffff) + (float)(h >> 16 & 0xffff) + (float)(h >> 32 & 0xffff) + (float)(h >> 48);
     return (s * (1.0f / 65536) - 2.0f) * 1.7320508f;
@@ -54,6 +53,7 @@ struct job {
     const struct synth_shape *s;
     const struct synth_tensor *t;
     uint64_t seed;        /* of this tensor */
+    uint64_t row_bytes;
     uint64_t unit_bytes;  /* rows for embeddings, blocks elsewhere: chunks are whole ones */
     uint64_t chunk_bytes, total, done;
     unsigned char *buf;
@@ -77,11 +77,28 @@ static void fill_floats(const struct job *j, float *dst, uint64_t first, uint64_
     for (uint64_t i = 0; i < n; i++) {
         uint64_t h = synth_hash(j->seed, first + i);
         switch (j->t->fill) {
-        case SYNTH_ONES: dst[i] = 1 + j->t->rms * normal(h); break;
+        case SYNTH_ONES: dst[i] = 1 + j->t->rms * synth_normal(h); break;
         case SYNTH_DECAY: dst[i] = -(1 + 15 * uniform(h)); break;
+        case SYNTH_ROUTER:
+            dst[i] = synth_recall_router(j->s, j->t->il, (uint32_t)((first + i) % j->t->ne[0])) * synth_normal(h);
+            break;
         case SYNTH_DT: dst[i] = -6 + 4 * uniform(h); break; /* decays between 0.1 and 0.99 a token */
-        default: dst[i] = j->t->rms * normal(h); break;
+        default: dst[i] = j->t->rms * synth_normal(h); break;
         }
+    }
+}
+
+/* Zeroes what lies outside the rows that the tensor keeps: n bytes at offset `at` of its data.  Blocks of zero bytes
+ * are zeros in every type. */
+static void zero_rows(const struct job *j, unsigned char *dst, uint64_t at, uint64_t n)
+{
+    const struct synth_tensor *t = j->t;
+    for (uint64_t done = 0, take; t->row_end && done < n; done += take) {
+        uint64_t row = (at + done) / j->row_bytes;
+        take = j->row_bytes - (at + done) % j->row_bytes;
+        take = take < n - done ? take : n - done;
+        if (row % t->ne[1] < t->row_first || row % t->ne[1] >= t->row_end)
+            memset(dst + done, 0, take);
     }
 }
 
@@ -100,12 +117,17 @@ static void fill_chunk(void *arg, int i, int worker)
             uint64_t cls = token_class(j->s, at / j->unit_bytes + r);
             quantize_random_blocks(j->t->type, synth_hash(j->seed, cls), j->t->rms, dst + r * j->unit_bytes,
                                    j->unit_bytes / d->block_bytes);
+            if (j->s->recall >= 0) { /* the token says nothing about the other dimensions */
+                uint64_t kept = j->s->look.n_stable / d->block_elems * d->block_bytes;
+                memset(dst + r * j->unit_bytes + kept, 0, j->unit_bytes - kept);
+            }
         }
     } else if (j->t->type == DTYPE_F32) {
         fill_floats(j, (float *)(void *)dst, at / 4, n / 4);
     } else {
         quantize_random_blocks(j->t->type, synth_hash(j->seed, at / j->chunk_bytes), j->t->rms, dst, n / d->block_bytes);
     }
+    zero_rows(j, dst, at, n);
 }
 
 static int write_tensor(struct gguf_writer *w, struct pool *pool, struct job *j, struct progress *p, uint64_t *written)
@@ -116,7 +138,7 @@ static int write_tensor(struct gguf_writer *w, struct pool *pool, struct job *j,
     if (!dtype_row_bytes(t->type, t->ne[0], &row))
         return opt_fail("synth", "%s: rows of %llu are not whole blocks of %s", t->name, (unsigned long long)t->ne[0],
                         dtype_get(t->type)->name);
-    j->total = row;
+    j->total = j->row_bytes = row;
     for (uint32_t d = 1; d < t->n_dims; d++)
         if (__builtin_mul_overflow(j->total, t->ne[d], &j->total))
             return opt_fail("synth", "%s is too large", t->name);
@@ -207,10 +229,11 @@ static int parse_types(const char *spec, struct synth_types *out)
 
 int cmd_synth(int argc, char **argv)
 {
-    struct synth_shape s = {0};
+    struct synth_shape s = {.recall = -1};
     const char *type = "q4_k", *out = NULL;
     int tied = 0, fused = 0, quiet = 0;
     int32_t n_threads = cpu_physical_cores();
+    float recall = NAN;
     const struct opt own[] = {
         {"output", 'o', "FILE", "the GGUF file to write", OPT_STR, &out},
         {"arch", 0, "NAME", "family: qwen35moe, qwen35, qwen3next, qwen3moe, qwen3, qwen2moe, qwen2, olmoe, llama (with "
@@ -232,6 +255,8 @@ int cmd_synth(int argc, char **argv)
          "makes a small file", OPT_U32, &s.n_distinct},
         {"skew", 0, "X", "0 (default): routing near uniform; else tokens fall into classes that route alike, class c as often "
          "as 1/c^X", OPT_F32, &s.skew},
+        {"recall", 0, "R", "0 to 1: routers read the hidden state so that the look-ahead by one layer foresees about this "
+         "share of the experts", OPT_F32, &recall},
         {"tied", 0, NULL, "the output head is the token embedding", OPT_FLAG, &tied},
         {"fused", 0, NULL, "gate and up projections of experts in one tensor", OPT_FLAG, &fused},
         {"seed", 0, "N", "random seed (default 0)", OPT_U64, &s.seed},
@@ -254,6 +279,11 @@ int cmd_synth(int argc, char **argv)
         return opt_fail("synth", "-t %d: 1 to 1024 threads", n_threads);
     if (s.skew < 0)
         return opt_fail("synth", "--skew: 0 or more");
+    if (!isnan(recall)) {
+        if (recall < 0 || recall > 1)
+            return opt_fail("synth", "--recall: 0 to 1");
+        s.recall = recall;
+    }
     s.tied = tied;
     s.fused = fused;
     if (fused && !s.n_expert && (!strcmp(s.arch, "qwen35") || !strcmp(s.arch, "qwen3") || !strcmp(s.arch, "qwen2") ||
@@ -261,8 +291,11 @@ int cmd_synth(int argc, char **argv)
         return opt_fail("synth", "--fused is about experts, and this model has none");
     struct synth_types types = {0};
     struct synth_tensors ts = {0};
-    if (parse_types(type, &types) || synth_shape_complete(&s))
+    if (parse_types(type, &types) || synth_shape_complete(&s) || synth_recall_plan(&s))
         return 1;
+    if (s.recall >= 0 && !quiet)
+        fprintf(stderr, "look-ahead: recall %.2f one layer ahead, about %.2f two layers ahead\n", (double)s.recall,
+                (double)s.look.two_ahead);
     struct sigaction sa = {.sa_handler = on_sigint};
     sigaction(SIGINT, &sa, NULL);
     rc = synth_tensors_list(&s, &types, &ts);

@@ -299,6 +299,8 @@ const struct opt *opt_model_table(struct opt_model *m)
         {"cache-policy", 0, "NAME", "expert: which unit leaves the cache of routed experts first: lru | lfu (default) | "
          "2q; results do not depend on it", OPT_STR, &p->cache_policy},
         {"no-hint", 0, NULL, "no look-ahead reads", OPT_FLAG, &p->no_hint},
+        {"force-hint", 0, NULL, "look-ahead reads even where they do not pay (default: as measured while it runs)",
+         OPT_FLAG, &p->force_hint},
         {"", 0, NULL, "Computing:", OPT_HEADING, NULL},
         {"ctx", 'c', "N", "tokens a sequence can hold (default: the model's, at most 4096)", OPT_U32, &p->n_ctx},
         {"threads", 't', "N", "threads (default: physical cores)", OPT_I32, &p->n_threads},

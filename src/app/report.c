@@ -117,6 +117,12 @@ static json_t *json_stats(const struct sluice_stats *s, uint32_t n_tok, uint64_t
     json_object_set_new(o, "tok_s", json_real(rate(n_tok, ns)));
     json_object_set_new(o, "bytes_read", json_u64(s->bytes_read));
     json_object_set_new(o, "bytes_read_hint", json_u64(s->bytes_read_hint));
+    json_object_set_new(o, "bytes_hint_used", json_u64(s->bytes_hint_used));
+    json_object_set_new(o, "hint_requests", json_u64(s->hint_requests[0]));
+    json_object_set_new(o, "hint_foreseen", json_u64(s->hint_foreseen[0]));
+    json_object_set_new(o, "hint_requests_2", json_u64(s->hint_requests[1]));
+    json_object_set_new(o, "hint_foreseen_2", json_u64(s->hint_foreseen[1]));
+    json_object_set_new(o, "n_tok_hint", json_u64(s->n_tok_hint));
     json_object_set_new(o, "bytes_touched", json_u64(s->bytes_touched));
     json_object_set_new(o, "reads", json_u64(s->reads));
     json_object_set_new(o, "expert_requests", json_u64(s->expert_requests));

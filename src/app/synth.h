@@ -14,6 +14,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What --recall needs to know: see synth_recall.c. */
+struct synth_recall {
+    uint32_t n_stable, n_context, n_group; /* hidden dimensions: the first, the next, and of each layer's group */
+    float fresh, last;   /* shares of a router's variance that the layer before adds, and the one before that */
+    float expert_gain;   /* makes the routed experts' sum have rms 1 */
+    float two_ahead;     /* the recall that follows for two layers ahead */
+};
+
 struct synth_shape {
     const char *arch;
     uint32_t n_layer, n_embd, n_vocab, n_head, n_head_kv, head_dim, n_ctx, n_rot;
@@ -25,6 +33,8 @@ struct synth_shape {
     bool tied, fused;                                /* no output tensor; ffn_gate_up_exps */
     uint32_t n_distinct;                             /* layers with data of their own; later ones repeat them */
     float skew;                                      /* Zipf exponent of token classes; 0: every token its own */
+    float recall;                                    /* of a look-ahead by one layer; < 0: as it comes */
+    struct synth_recall look;
     uint64_t seed;
 };
 
@@ -32,7 +42,7 @@ struct synth_shape {
 int synth_shape_complete(struct synth_shape *s);
 const char *synth_shape_families(void);
 
-enum synth_fill { SYNTH_RANDOM, SYNTH_ONES, SYNTH_EMBD, SYNTH_DECAY /* ssm_a */, SYNTH_DT };
+enum synth_fill { SYNTH_RANDOM, SYNTH_ONES, SYNTH_EMBD, SYNTH_DECAY /* ssm_a */, SYNTH_DT, SYNTH_ROUTER };
 
 struct synth_tensor {
     char name[64];
@@ -41,6 +51,8 @@ struct synth_tensor {
     uint64_t ne[4];
     enum synth_fill fill;
     float rms;
+    uint32_t il;                /* SYNTH_ROUTER: its layer */
+    uint64_t row_first, row_end; /* rows (of each matrix) that are not 0; row_end 0: all */
 };
 struct synth_tensors { struct synth_tensor *v; uint32_t n, cap; bool failed; };
 
@@ -53,5 +65,14 @@ int synth_meta_write(struct gguf_writer *w, const struct synth_shape *s, const c
 
 /* splitmix64 of a and b: seeds for independent streams. */
 uint64_t synth_hash(uint64_t a, uint64_t b);
+/* Nearly normal, rms 1, from a hash: the sum of four uniforms. */
+float synth_normal(uint64_t h);
+
+/* Fills s->look for s->recall, of a complete shape.  0, or 1 after an error line. */
+int synth_recall_plan(struct synth_shape *s);
+/* Rms of the weights of layer il's router that read hidden dimension i. */
+float synth_recall_router(const struct synth_shape *s, uint32_t il, uint32_t i);
+/* The hidden dimensions that layer il's routed experts, or its other output projections, write to. */
+void synth_recall_rows(const struct synth_shape *s, uint32_t il, bool routed, uint64_t *first, uint64_t *end);
 
 #endif

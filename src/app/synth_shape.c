@@ -121,6 +121,8 @@ int synth_shape_complete(struct synth_shape *s)
         if (s->n_expert_used > s->n_expert)
             return opt_fail("synth", "--top-k %u of %u experts", s->n_expert_used, s->n_expert);
     }
+    if (s->recall >= 0 && (!f->moe || (s->n_distinct && s->n_distinct < s->n_layer)))
+        return opt_fail("synth", "--recall is about experts, and of layers that are all distinct");
     if (!s->n_ff)
         s->n_ff = f->ff ? multiple(scaled(f->ff, s->n_embd, f->embd, 32), 32) : s->n_ff_exp;
     if (s->n_ff % 32 || s->n_ff_exp % 32 || s->n_ff_shexp % 32)

@@ -11,6 +11,8 @@
 /* The residual stream is dominated by the embedding: layers add this much of what they
  * could, so that hidden states stay sane however many layers there are. */
 #define OUT_GAIN 0.15f
+/* With --recall, of what only attention and shared experts write and no router reads. */
+#define CONTEXT_GAIN 0.5f
 
 struct lister {
     const struct synth_shape *s;
@@ -109,6 +111,9 @@ static void matrix(struct lister *l, const char *what, uint64_t n, uint64_t n_ro
     snprintf(full, sizeof full, "%s.weight", what);
     struct synth_tensor *t = l->il == UINT32_MAX ? add(l, full) : layer_tensor(l, full);
     t->type = pick_type(l, what, n);
+    if (l->s->recall >= 0 && l->il == UINT32_MAX && !strcmp(what, "token_embd") &&
+        dtype_get(t->type)->block_elems > 32)
+        t->type = DTYPE_Q8_0; /* half of a row is 0 then, and that must be whole blocks */
     t->n_dims = n_mat ? 3 : 2;
     t->ne[0] = n;
     t->ne[1] = n_rows;
@@ -130,6 +135,20 @@ static void f32_matrix(struct lister *l, const char *what, uint64_t n, uint64_t 
     t->ne[1] = n_rows;
     t->fill = SYNTH_RANDOM;
     t->rms = rms;
+}
+
+/* A projection into the residual stream. */
+static void output_matrix(struct lister *l, const char *what, uint64_t n, uint64_t n_mat)
+{
+    const struct synth_shape *s = l->s;
+    bool routed = n_mat && s->recall >= 0;
+    matrix(l, what, n, s->n_embd, n_mat, s->recall < 0 ? OUT_GAIN : routed ? s->look.expert_gain : CONTEXT_GAIN);
+    if (s->recall >= 0 && !l->out->failed) {
+        struct synth_tensor *t = &l->out->v[l->out->n - 1];
+        if (t->n_dims == 1) /* the scale of an NVFP4 matrix */
+            t--;
+        synth_recall_rows(s, l->il, routed, &t->row_first, &t->row_end);
+    }
 }
 
 static bool is(const struct synth_shape *s, const char *arch)
@@ -154,7 +173,7 @@ static void attention(struct lister *l)
         vector(l, "attn_q_norm.weight", whole ? q : s->head_dim, SYNTH_ONES, 0.05f);
         vector(l, "attn_k_norm.weight", whole ? kv : s->head_dim, SYNTH_ONES, 0.05f);
     }
-    matrix(l, "attn_output", q, s->n_embd, 0, OUT_GAIN);
+    output_matrix(l, "attn_output", q, 0);
 }
 
 static void delta_net(struct lister *l)
@@ -173,7 +192,7 @@ static void delta_net(struct lister *l)
     vector(l, "ssm_dt.bias", s->n_v_head, SYNTH_DT, 1);
     vector(l, "ssm_a", s->n_v_head, SYNTH_DECAY, 1);
     vector(l, "ssm_norm.weight", s->d_state, SYNTH_ONES, 0.05f);
-    matrix(l, "ssm_out", v, s->n_embd, 0, OUT_GAIN);
+    output_matrix(l, "ssm_out", v, 0);
 }
 
 static void feed_forward(struct lister *l)
@@ -182,15 +201,19 @@ static void feed_forward(struct lister *l)
     if (!s->n_expert) {
         matrix(l, "ffn_gate", s->n_embd, s->n_ff, 0, 1);
         matrix(l, "ffn_up", s->n_embd, s->n_ff, 0, 1);
-        matrix(l, "ffn_down", s->n_ff, s->n_embd, 0, OUT_GAIN);
+        output_matrix(l, "ffn_down", s->n_ff, 0);
         return;
     }
     f32_matrix(l, "ffn_gate_inp.weight", s->n_embd, s->n_expert, 1.5f / sqrtf((float)s->n_embd));
+    if (s->recall >= 0 && !l->out->failed) {
+        l->out->v[l->out->n - 1].fill = SYNTH_ROUTER;
+        l->out->v[l->out->n - 1].il = l->il;
+    }
     if (s->n_ff_shexp) {
         vector(l, "ffn_gate_inp_shexp.weight", s->n_embd, SYNTH_RANDOM, 1 / sqrtf((float)s->n_embd));
         matrix(l, "ffn_gate_shexp", s->n_embd, s->n_ff_shexp, 0, 1);
         matrix(l, "ffn_up_shexp", s->n_embd, s->n_ff_shexp, 0, 1);
-        matrix(l, "ffn_down_shexp", s->n_ff_shexp, s->n_embd, 0, OUT_GAIN);
+        output_matrix(l, "ffn_down_shexp", s->n_ff_shexp, 0);
     }
     if (s->fused) {
         matrix(l, "ffn_gate_up_exps", s->n_embd, 2 * (uint64_t)s->n_ff_exp, s->n_expert, 1);
@@ -198,7 +221,7 @@ static void feed_forward(struct lister *l)
         matrix(l, "ffn_gate_exps", s->n_embd, s->n_ff_exp, s->n_expert, 1);
         matrix(l, "ffn_up_exps", s->n_embd, s->n_ff_exp, s->n_expert, 1);
     }
-    matrix(l, "ffn_down_exps", s->n_ff_exp, s->n_embd, s->n_expert, OUT_GAIN);
+    output_matrix(l, "ffn_down_exps", s->n_ff_exp, s->n_expert);
 }
 
 int synth_tensors_list(const struct synth_shape *s, const struct synth_types *types, struct synth_tensors *out)
@@ -215,7 +238,9 @@ int synth_tensors_list(const struct synth_shape *s, const struct synth_types *ty
             delta_net(&l);
         else
             attention(&l);
-        vector(&l, hybrid ? "post_attention_norm.weight" : "ffn_norm.weight", s->n_embd, SYNTH_ONES, 0.05f);
+        /* With --recall equal in all layers, as the look-ahead takes one layer's norm for the other's. */
+        vector(&l, hybrid ? "post_attention_norm.weight" : "ffn_norm.weight", s->n_embd, SYNTH_ONES,
+               s->recall < 0 ? 0.05f : 0);
         feed_forward(&l);
     }
     return out->failed ? opt_fail("synth", "out of memory for %u tensors", out->n) : 0;

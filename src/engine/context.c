@@ -328,6 +328,9 @@ void sluice_context_get_stats(const struct sluice_context *c, struct sluice_stat
     out->expert_evictions = w.evictions;
     out->bytes_read = w.bytes;
     out->bytes_read_hint = w.bytes_hint;
+    out->bytes_hint_used = w.bytes_hint_used;
+    memcpy(out->hint_requests, w.hint_requests, sizeof out->hint_requests);
+    memcpy(out->hint_foreseen, w.hint_foreseen, sizeof out->hint_foreseen);
     out->reads = w.reads;
     out->ns_wait = w.ns_wait;
     out->bytes_touched = f->bytes_touched;

@@ -225,6 +225,7 @@ int sluice_context_decode_sink(struct sluice_context *c, const struct sluice_bat
     }
     *(prefill ? &c->stats.n_tok_prefill : &c->stats.n_tok_decode) += n_all;
     *(prefill ? &c->stats.ns_prefill : &c->stats.ns_decode) += log_now_ns() - t0;
+    c->stats.n_tok_hint += !prefill && c->fwd->hints ? n_all : 0;
     return 0;
 }
 

@@ -111,7 +111,9 @@ void weight_store_hint(struct weight_store *ws, uint32_t il, const int32_t *ids,
 void weight_store_pump(struct weight_store *ws);
 
 struct weight_store_stats {
-    uint64_t requests, hits, evictions, reads, bytes, bytes_hint, hint_used, ns_wait;
+    uint64_t requests, hits, evictions, reads, bytes, ns_wait;
+    uint64_t bytes_hint, bytes_hint_used, hint_used; /* read on advice, of them asked for later, as units */
+    uint64_t hint_requests[2], hint_foreseen[2];     /* see struct sluice_stats */
     uint64_t bytes_dense; /* part of bytes that slabs caused, after load_pinned */
 };
 void weight_store_get_stats(const struct weight_store *ws, struct weight_store_stats *out);

@@ -94,9 +94,11 @@ static int create_tables(struct weight_store *ws, const struct weight_store_para
     ws->ticket.ready = mem_calloc(n_expert, sizeof *ws->ticket.ready);
     ws->ticket.entries = mem_calloc(n_expert, sizeof *ws->ticket.entries);
     ws->hint_units = mem_calloc(n_expert, sizeof *ws->hint_units);
+    ws->advised[0] = mem_calloc(u->n_units, sizeof *ws->advised[0]);
+    ws->advised[1] = mem_calloc(u->n_units, sizeof *ws->advised[1]);
     if (!ws->sources || !ws->slots || !ws->class_buf || !ws->class_host || !ws->class_off ||
         !ws->slot_bytes || !ws->class_slots || !ws->asked || !ws->ticket.ready || !ws->ticket.entries ||
-        !ws->hint_units)
+        !ws->hint_units || !ws->advised[0] || !ws->advised[1])
         return err_set(err, SLUICE_ENOMEM, "no memory for the tables of %u expert slots", ws->n_slots);
     for (uint32_t i = 0; i < u->n_experts_src; i++)
         layout(&u->experts[i], &ws->io->align, &ws->sources[i]);
@@ -144,6 +146,8 @@ void weight_store_expert_free(struct weight_store *ws)
     free(ws->ticket.ready);
     free(ws->ticket.entries);
     free(ws->hint_units);
+    free(ws->advised[0]);
+    free(ws->advised[1]);
 }
 
 /* ---- reads -------------------------------------------------------------------- */
@@ -260,8 +264,12 @@ static bool attach(struct weight_store *ws, struct weight_ticket *t, uint32_t i,
         return false;
     e->slot = slot;
     s->entry = i;
-    if (s->hint)
+    if (s->hint) {
+        const struct store_source *x = &ws->sources[t->src];
         ws->stats.hint_used++;
+        for (uint32_t r = 0; r < x->n_runs; r++)
+            ws->stats.bytes_hint_used += run_window(ws, &x->run[r], (uint32_t)e->id).len;
+    }
     if (unit_cache_ready(ws->cache, slot)) {
         s->hint = false;
         e->hit = true;
@@ -339,6 +347,18 @@ static void end_ticket(struct weight_store *ws, struct weight_ticket *t)
     t->live = false;
 }
 
+/* How much of the ticket its layer's advice has named. */
+static void count_foreseen(struct weight_store *ws, const struct weight_ticket *t)
+{
+    for (int a = 0; a < 2; a++) {
+        uint32_t no = ws->advice_no[a][t->il];
+        ws->advice_no[a][t->il] = 0;
+        ws->stats.hint_requests[a] += no ? t->n : 0;
+        for (uint32_t i = 0; no && i < t->n; i++)
+            ws->stats.hint_foreseen[a] += ws->advised[a][t->entries[i].unit] == no;
+    }
+}
+
 int weight_store_request(struct weight_store *ws, uint32_t il, const int32_t *ids, uint32_t n, bool ordered,
                          struct weight_ticket **out, struct sluice_error *err)
 {
@@ -373,6 +393,7 @@ int weight_store_request(struct weight_store *ws, uint32_t il, const int32_t *id
     t->n = t->n_left = n;
     t->next_want = t->next_hand = t->n_ready = t->ready_head = 0;
     ws->stats.requests += n;
+    count_foreseen(ws, t);
     prefetch_reached(&ws->prefetch, il);
     /* All that is here is pinned before any miss may evict it. */
     for (uint32_t i = 0; i < n; i++) {
@@ -470,6 +491,21 @@ uint32_t weight_store_spare(const struct weight_store *ws, uint32_t il)
 
 /* ---- hints -------------------------------------------------------------------- */
 
+/* For count_foreseen. */
+static void note_advice(struct weight_store *ws, uint32_t il, uint32_t n)
+{
+    uint32_t ahead = il - ws->prefetch.il - 1;
+    if (ahead > 1)
+        return;
+    if (!++ws->n_advice) { /* wrapped around */
+        memset(ws->advice_no, 0, sizeof ws->advice_no);
+        ws->n_advice = 1;
+    }
+    ws->advice_no[ahead][il] = ws->n_advice;
+    for (uint32_t i = 0; i < n; i++)
+        ws->advised[ahead][ws->hint_units[i]] = ws->n_advice;
+}
+
 void weight_store_hint(struct weight_store *ws, uint32_t il, const int32_t *ids, uint32_t n)
 {
     uint32_t src = il < ws->model->hp.n_layer ? ws->u->src_of_layer[il] : UINT32_MAX, kept = 0;
@@ -479,6 +515,7 @@ void weight_store_hint(struct weight_store *ws, uint32_t il, const int32_t *ids,
     for (uint32_t i = 0; i < n && kept < x->n_expert; i++)
         if (ids[i] >= 0 && (uint32_t)ids[i] < x->n_expert)
             ws->hint_units[kept++] = x->first_unit + (uint32_t)ids[i];
+    note_advice(ws, il, kept);
     prefetch_add(&ws->prefetch, il, ws->hint_units, kept);
     weight_store_progress(ws);
 }

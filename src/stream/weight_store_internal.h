@@ -151,6 +151,10 @@ struct weight_store {
     uint32_t ticket_no;
     uint32_t *hint_units;  /* [largest n_expert] scratch */
     uint32_t n_hint_units; /* at the drive */
+    /* The last advice about each layer, from one layer before and from two: its number (0: none), which the units
+     * that it named carry. */
+    uint32_t *advised[2]; /* [n_units] */
+    uint32_t advice_no[2][MODEL_MAX_LAYERS], n_advice;
     struct store_dense dense;
     struct store_rows rows;
     struct weight_store_stats stats;

@@ -161,7 +161,33 @@ refused "not a weight type" "$sluice" synth --arch llama --type q9 -o "$tmp/x.gg
 refused "dense family" "$sluice" synth --arch qwen3 --experts 4 -o "$tmp/x.gguf"
 refused "multiple of 32" "$sluice" synth --arch qwen3 --hidden 100 -o "$tmp/x.gguf"
 refused "no/such" "$sluice" synth --arch qwen3 --layers 1 --hidden 64 --vocab 512 -o "$tmp/no/such/x.gguf"
+refused "0 to 1" "$sluice" synth --arch qwen3moe --recall 2 -o "$tmp/x.gguf"
+refused "about experts" "$sluice" synth --arch qwen3 --recall 0.5 -o "$tmp/x.gguf"
+refused "hidden size" "$sluice" synth --arch qwen3moe --hidden 64 --layers 48 --recall 0.5 -o "$tmp/x.gguf"
 [ ! -e "$tmp/x.gguf" ]; ok "synth: nothing half-written" $?
+
+# ---- look-ahead: what synth --recall promises, what is read by it under a budget, and the same text without it
+recall_of() { sed -n '/"decode"/,$s/^ *"hint_recall": \([0-9.]*\),*$/\1/p' "$tmp/look.json"; }
+within() { awk -v v="${1:-none}" -v lo="$2" -v hi="$3" 'BEGIN {exit !(v != "none" && v >= lo && v <= hi)}'; }
+for want in "0 0.0 0.2" "0.7 0.6 0.8" "0.9 0.8 0.97"; do
+    read -r r lo hi <<<"$want"
+    "$sluice" synth -q --arch qwen3moe --layers 6 --hidden 256 --experts 64 --top-k 6 --ff 64 --vocab 1024 --recall "$r" \
+        -o "$tmp/look.gguf" && "$sluice" bench -q -m "$tmp/look.gguf" -p 0 -n 48 -r 1 -c 64 --ram 20M --force-hint \
+        --json "$tmp/look.json" >/dev/null
+    within "$(recall_of)" "$lo" "$hi"; ok "synth --recall $r: recall $(recall_of)" $?
+done
+look=(run -q -m "$tmp/look.gguf" -p "hello there" -n 32 --temp 0 --ignore-eos -c 64)
+"$sluice" "${look[@]}" --ram 20M --force-hint --json "$tmp/look.json" >"$tmp/look1"
+n=$(sed -n '/"generation"/,$s/^ *"bytes_read_hint": \([0-9]*\),*$/\1/p' "$tmp/look.json" | head -1)
+[ "${n:-0}" -gt 0 ]; ok "look-ahead: reads by hints (${n:-none})" $?
+"$sluice" "${look[@]}" --ram 20M --no-hint --json "$tmp/look.json" >"$tmp/look2" && grep -q '"bytes_read_hint": 0' "$tmp/look.json"
+ok "look-ahead: none with --no-hint" $?
+"$sluice" "${look[@]}" --ram unlimited >"$tmp/look3"
+[ -s "$tmp/look1" ] && cmp -s "$tmp/look1" "$tmp/look2" && cmp -s "$tmp/look1" "$tmp/look3"; ok "look-ahead: the same text" $?
+for i in $(seq 24); do printf "\\x$(printf %02x $((i * 37 % 251)))\\x$((i % 4))\\0\\0"; done >"$tmp/ids"
+"$sluice" logits -q -m "$tmp/look.gguf" --tokens "$tmp/ids" -c 64 --chunk 1 --ram 20M --force-hint --out "$tmp/l1" --json "$tmp/look.json" &&
+    "$sluice" logits -q -m "$tmp/look.gguf" --tokens "$tmp/ids" -c 64 --ram unlimited --out "$tmp/l2" && cmp -s "$tmp/l1" "$tmp/l2"
+ok "look-ahead: the same logits" $?
 
 # ---- bench
 "$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 16 -n 4 -r 2 --ram 100M --json "$tmp/bench.json" --csv "$tmp/bench.csv" \
