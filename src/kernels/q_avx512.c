@@ -79,18 +79,6 @@ QDEC_INLINE __m512i q512_tree_half(const __m512i *p)
     return _mm512_permutexvar_epi32(order, v);
 }
 
-struct q512_args {
-    const uint8_t *w;
-    size_t row_bytes;
-    uint32_t n_rows, n;
-    const struct kern_acts *x;
-    const int32_t *idx;
-    uint32_t n_tok;
-    float *out;
-    size_t ld_out;
-    void *scratch;
-};
-
 /* Tokens t0 .. t0 + T - 1, all rows. */
 QDEC_INLINE void q512_few_256(uint32_t type, const struct q512_args *a, uint32_t t0, const uint32_t T)
 {
@@ -402,6 +390,8 @@ QDEC_INLINE void q512_matmul(uint32_t type, const struct q512_args *a)
         q512_many(type, a);
         return;
     }
+    if (qfew32_avx512_run(type, a))
+        return;
     for (uint32_t t = 0; t < a->n_tok; t += FEW_TOKENS) {
         uint32_t left = a->n_tok - t, some = left < FEW_TOKENS ? left : FEW_TOKENS;
         if (qdec_is_256(type))

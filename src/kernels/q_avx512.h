@@ -50,6 +50,21 @@ struct qpanel {
 typedef void qpanel_fn(const struct qpanel *p);
 qpanel_fn *qpanel_avx512_get(int kind, bool has_min);
 
+struct q512_args {
+    const uint8_t *w;
+    size_t row_bytes;
+    uint32_t n_rows, n;
+    const struct kern_acts *x;
+    const int32_t *idx;
+    uint32_t n_tok;
+    float *out;
+    size_t ld_out;
+    void *scratch;
+};
+
+/* Few tokens and blocks of 32 or 16, in a file of their own; false: not one of its types. */
+bool qfew32_avx512_run(uint32_t type, const struct q512_args *a);
+
 /* Sets every matmul_q8. */
 void q_avx512_init(struct kern *k);
 
