@@ -166,6 +166,8 @@ struct sluice_params {
     int no_hint;                 /* 1 switches look-ahead reads off */
     int force_hint;              /* 1 leaves them on even where they do not pay */
     const char *cache_policy;    /* who leaves the expert cache: "lru", "lfu" or "2q"; NULL = "lfu" */
+    const char *hot_dir;         /* a folder: what sluice_context_remember keeps there, a new context reads in idle
+                                    drive time; NULL = off.  Results do not depend on it. */
     const char *cpu_level;       /* "ref", "avx2", "avx512", "amx", "neon"; NULL = best */
     uint32_t n_expert_used;      /* 0 = as trained; anything else changes the model */
     const char *io_fault;        /* tests only: a fault script for the I/O layer, or NULL */
@@ -210,6 +212,16 @@ SLUICE_API void sluice_context_free(struct sluice_context *c);
 SLUICE_API const struct sluice_plan *sluice_context_plan(const struct sluice_context *c);
 /* One line: what is in force (I/O backend, CPU level, activations, cache ...). */
 SLUICE_API const char *sluice_context_mode(const struct sluice_context *c);
+
+/* The experts that were used most, as many as the cache holds, are remembered in params.hot_dir (which exists) in one
+ * small file a model; the newest 32 stay.  SLUICE_EINVAL without a folder or without routed experts. */
+SLUICE_API int sluice_context_remember(const struct sluice_context *c,
+                                       struct sluice_error *err) SLUICE_MUST_CHECK;
+/* The caller waits for its user: reads what was remembered for about `ms` milliseconds.  Returns 1 while there is more
+ * to read, 0 (at once) where there is not.  Otherwise such reads fill pauses of the drive between those on demand. */
+SLUICE_API int sluice_context_idle(struct sluice_context *c, uint32_t ms);
+/* One line: how many experts were remembered and from where, or why none; "" where hot_dir is NULL. */
+SLUICE_API const char *sluice_context_remembered(const struct sluice_context *c);
 
 /* One sequence's part of a batch: n_tok tokens that follow what the sequence
  * holds.  `logits_from`: logits are wanted for tokens logits_from .. n_tok-1 of
@@ -263,7 +275,7 @@ struct sluice_stats { /* since the context was created or the last reset */
     uint64_t ns_prefill, ns_decode;
     uint64_t expert_requests, expert_hits, expert_evictions;
     uint64_t bytes_read;        /* from disk, weights, aligned windows included */
-    uint64_t bytes_read_hint;   /* the part of it that hints caused */
+    uint64_t bytes_read_hint;   /* the part of it that hints and remembered experts caused */
     uint64_t bytes_hint_used;   /* the part of that whose experts were asked for */
     /* What the look-ahead foresaw, by one layer [0] and by two [1]: requests for experts of layers that it had
      * looked at, and those of them that it had named. */

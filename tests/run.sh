@@ -15,6 +15,10 @@ mkdir -p "$B/logs"
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:allocator_may_return_null=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1:allocator_may_return_null=1}
+# What runs remember for each other would make tests depend on their order.
+XDG_CACHE_HOME=$(mktemp -d "${TMPDIR:-/tmp}/sluice-tests.XXXXXX") || exit 1
+export XDG_CACHE_HOME
+trap 'rm -rf "$XDG_CACHE_HOME"' EXIT
 # ThreadSanitizer of these compilers does not know the layouts of newer kernels' ASLR.
 under=()
 if [[ $B == *tsan* ]] && setarch -R true 2>/dev/null; then under=(setarch -R); fi

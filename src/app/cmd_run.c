@@ -7,10 +7,12 @@
 #include "app/opt.h"
 #include "app/readall.h"
 #include "app/report.h"
+#include "app/warm_folder.h"
 #include "base/log.h"
 #include "base/progress.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +138,22 @@ static void on_load(void *user, uint64_t done, uint64_t total)
     progress_update(p, done);
 }
 
+/* The prompt is to come from standard input and nothing of it is there. */
+static bool prompt_awaited(const struct args *a)
+{
+    struct pollfd in = {.fd = 0, .events = POLLIN};
+    return !a->prompt && (!a->file || !strcmp(a->file, "-")) && !interrupted && poll(&in, 1, 0) == 0;
+}
+
+static int take_prompt(struct run *r, uint32_t n_ctx)
+{
+    if (make_prompt(r))
+        return 1;
+    if (r->n_ids >= n_ctx)
+        return opt_fail("run", "the prompt has %zu tokens and the context holds %u: raise -c", r->n_ids, n_ctx);
+    return 0;
+}
+
 static int open_all(struct run *r)
 {
     const struct args *a = r->a;
@@ -154,10 +172,9 @@ static int open_all(struct run *r)
         report_plan(stdout, &r->mi, &before);
         return 0;
     }
-    if (make_prompt(r))
+    bool awaited = prompt_awaited(a); /* then the weights are read meanwhile; else what is wrong is said before that */
+    if (!awaited && take_prompt(r, before.n_ctx))
         return 1;
-    if (r->n_ids >= before.n_ctx) /* said before any weight is read */
-        return opt_fail("run", "the prompt has %zu tokens and the context holds %u: raise -c", r->n_ids, before.n_ctx);
     p.cancel = &cancel_flag;
     struct progress prog;
     progress_begin(&prog, a->m.quiet ? NULL : stderr, "reading resident weights", 0);
@@ -171,11 +188,15 @@ static int open_all(struct run *r)
         fprintf(stderr, "%s\n", r->r.mode);
     if (a->m.verbose)
         report_plan(stderr, &r->mi, plan);
+    if (a->m.verbose && *sluice_context_remembered(r->ctx))
+        fprintf(stderr, "warm start: %s\n", sluice_context_remembered(r->ctx));
     if (sluice_sampler_create(&a->sp, r->mi.n_vocab, &r->sampler, &e) ||
         sluice_decoder_create(r->model, &r->dec, &e))
         return fail(&e);
     r->r.ns_open = log_now_ns() - t0;
-    return 0;
+    while (awaited && prompt_awaited(a) && sluice_context_idle(r->ctx, 20))
+        continue;
+    return awaited ? take_prompt(r, plan->n_ctx) : 0;
 }
 
 /* Room for one more generated id. */
@@ -254,6 +275,18 @@ static int generate(struct run *r)
     return rc != 0;
 }
 
+/* What was hot, for the next run.  That it cannot be kept is worth a word at most. */
+static void remember(const struct run *r)
+{
+    const char *folder = r->a->m.params.hot_dir;
+    struct sluice_error e = {0};
+    if (!folder || !r->mi.n_expert)
+        return;
+    warm_folder_make(folder);
+    if (sluice_context_remember(r->ctx, &e) && r->a->m.verbose)
+        fprintf(stderr, "warm start: not remembered: %s\n", e.msg);
+}
+
 static int run(struct run *r)
 {
     const struct args *a = r->a;
@@ -262,6 +295,8 @@ static int run(struct run *r)
     if (a->plan)
         return 0;
     int rc = generate(r);
+    if (!rc || r->out_failed)
+        remember(r);
     if (r->out_failed || rc)
         return rc;
     r->r.model = a->m.path;
@@ -296,6 +331,7 @@ static uint64_t random_seed(void)
 int cmd_run(int argc, char **argv)
 {
     struct args a = {.n_predict = 256};
+    char folder[4096];
     sluice_params_init(&a.m.params);
     sluice_sampler_params_init(&a.sp);
     a.seed = UINT64_MAX;
@@ -335,6 +371,7 @@ int cmd_run(int argc, char **argv)
         return opt_fail("run", "-n %d: a number of tokens, or -1 to go on until the context is full", a.n_predict);
     if (a.plan && a.json)
         return opt_fail("run", "--json is about a run, and --plan stops before one");
+    warm_folder_choose(&a.m, folder, sizeof folder);
     a.sp.seed = a.seed == UINT64_MAX ? random_seed() : a.seed;
     struct sigaction sa = {.sa_handler = on_sigint};
     sigaction(SIGINT, &sa, NULL);

@@ -298,6 +298,10 @@ const struct opt *opt_model_table(struct opt_model *m)
          "and then --ram bounds the process only", OPT_IO, &p->io},
         {"cache-policy", 0, "NAME", "expert: which unit leaves the cache of routed experts first: lru | lfu (default) | "
          "2q; results do not depend on it", OPT_STR, &p->cache_policy},
+        {"warm-start", 0, "FOLDER", "read the experts that the last run remembered in FOLDER while the drive idles. run does "
+         "so by itself, with sluice/ in the user's cache folder, and alone remembers; the other commands do not unless "
+         "asked", OPT_STR, &p->hot_dir},
+        {"no-warm-start", 0, NULL, "neither that nor remembering", OPT_FLAG, &m->no_warm_start},
         {"no-hint", 0, NULL, "no look-ahead reads", OPT_FLAG, &p->no_hint},
         {"force-hint", 0, NULL, "look-ahead reads even where they do not pay (default: as measured while it runs)",
          OPT_FLAG, &p->force_hint},

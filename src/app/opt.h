@@ -55,7 +55,12 @@ int opt_parse(const struct opt_command *c, int argc, char **argv, int *n_args);
 int opt_fail(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The options that every command which runs a model shares. */
-struct opt_model { const char *path; struct sluice_params params; int quiet, verbose; };
+struct opt_model {
+    const char *path;
+    struct sluice_params params;
+    int quiet, verbose;
+    int no_warm_start; /* params.hot_dir is the caller's to set where it was not asked for */
+};
 const struct opt *opt_model_table(struct opt_model *m); /* a static table, for one opt_model at a time */
 
 #endif

@@ -233,6 +233,8 @@ static int build(struct sluice_context *c, const struct context_hooks *h,
         rc = fwd_set_vectors(c->fwd, c->vectors, err);
     if (rc == 0)
         rc = weight_store_load_pinned(c->ws, progress, user, err);
+    if (rc == 0)
+        rc = warm_begin(c, err);
     if (rc == 0) {
         describe(c);
         sluice_context_reset_stats(c);
@@ -309,6 +311,7 @@ void sluice_context_free(struct sluice_context *c)
     free(c->hidden);
     free(c->seq_len);
     free(c->checkpoints);
+    free(c->hot_dir);
     free(c);
 }
 

@@ -4,6 +4,7 @@
  *   model_text.c  the text half of the public API, on the model's tokenizer
  *   plan.c        (model, parameters) -> plan
  *   context.c     struct sluice_context: allocates what the plan says, loads, describes itself
+ *   warm.c        what was hot, from context to context
  *   seqs.c        sequences: drop, fork, checkpoint, rewind
  *   forward.c     batches -> passes -> embed, layers, head */
 #ifndef SLUICE_ENGINE_ENGINE_H
@@ -54,6 +55,9 @@ struct sluice_context {
     uint8_t *has_logits;       /* [n_seq] */
     uint32_t *seq_len;         /* [n_seq] */
     struct checkpoint *checkpoints; /* [n_checkpoint] */
+    uint64_t hot_identity;     /* of the model; 0: nothing is remembered */
+    char *hot_dir;
+    char remembered[512];
     struct sluice_stats stats; /* counters of its own; the rest is added on demand */
     char mode[512];
 };
@@ -68,6 +72,9 @@ int context_create_hooked(struct sluice_model *m, const struct sluice_params *p,
                           const struct context_hooks *h,
                           void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
                           struct sluice_context **out, struct sluice_error *err) SLUICE_MUST_CHECK;
+
+/* Takes up what an earlier context has remembered, if there is anything; sets hot_dir and remembered. */
+int warm_begin(struct sluice_context *c, struct sluice_error *err) SLUICE_MUST_CHECK;
 
 /* Positions from..  of seq are about to be overwritten: checkpoints that lie beyond are void. */
 void seqs_forget_from(struct sluice_context *c, uint32_t seq, uint32_t from);

@@ -122,4 +122,22 @@ static uint32_t twoq_victim(void *state, uint32_t k)
     return slot;
 }
 
-const struct cache_policy cache_2q = {"2q", true, twoq_bytes, twoq_create, twoq_free, twoq_put, twoq_take, twoq_victim};
+static uint32_t twoq_order(const void *state, uint32_t k, uint32_t *slots)
+{
+    const struct twoq *p = state;
+    uint32_t n = cache_list_slots(p->nodes, &p->q[k].first, slots, 0);
+    return cache_list_slots(p->nodes, &p->q[k].main, slots, n);
+}
+
+/* What was remembered has proved itself. */
+static void twoq_put_early(void *state, uint32_t slot, uint32_t unit, uint32_t k)
+{
+    struct twoq *p = state;
+    p->place[slot] = PLACE_MAIN;
+    p->left_at[unit] = 0;
+    p->unit[slot] = unit;
+    cache_list_prepend(p->nodes, &p->q[k].main, slot);
+}
+
+const struct cache_policy cache_2q = {"2q", true, twoq_bytes, twoq_create, twoq_free, twoq_put, twoq_take, twoq_victim,
+                                      NULL, twoq_order, NULL, twoq_put_early};

@@ -14,6 +14,7 @@
 enum {
     LFU_MAX = 63,
     LFU_LISTS = LFU_MAX + 1,
+    LFU_SEED_MAX = 8, /* of an earlier run's uses count so many: a new text may want others */
     LFU_PERIOD = 8, /* uses for each unit, on average, between two halvings */
 };
 
@@ -126,4 +127,25 @@ static uint32_t lfu_victim(void *state, uint32_t k)
     return slot;
 }
 
-const struct cache_policy cache_lfu = {"lfu", true, lfu_bytes, lfu_create, lfu_free, lfu_put, lfu_take, lfu_victim};
+static uint32_t lfu_heat(const void *state, uint32_t unit)
+{
+    const struct lfu *p = state;
+    return p->count[unit];
+}
+
+/* Before the unit is in any slot. */
+static void lfu_seed(void *state, uint32_t unit, uint32_t heat)
+{
+    struct lfu *p = state;
+    uint32_t aged = heat / 2 < 1 ? 1 : heat / 2 < LFU_SEED_MAX ? heat / 2 : LFU_SEED_MAX;
+    p->count[unit] = (uint8_t)aged;
+}
+
+static void lfu_put_early(void *state, uint32_t slot, uint32_t unit, uint32_t k)
+{
+    struct lfu *p = state;
+    append(p, slot, k, p->count[unit]);
+}
+
+const struct cache_policy cache_lfu = {"lfu", true, lfu_bytes, lfu_create, lfu_free, lfu_put, lfu_take, lfu_victim,
+                                       lfu_heat, NULL, lfu_seed, lfu_put_early};

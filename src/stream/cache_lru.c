@@ -64,4 +64,18 @@ static uint32_t lru_victim(void *state, uint32_t k)
     return slot;
 }
 
-const struct cache_policy cache_lru = {"lru", false, lru_bytes, lru_create, lru_free, lru_put, lru_take, lru_victim};
+static uint32_t lru_order(const void *state, uint32_t k, uint32_t *slots)
+{
+    const struct lru *p = state;
+    return cache_list_slots(p->nodes, &p->lists[k], slots, 0);
+}
+
+static void lru_put_early(void *state, uint32_t slot, uint32_t unit, uint32_t k)
+{
+    struct lru *p = state;
+    (void)unit;
+    cache_list_prepend(p->nodes, &p->lists[k], slot);
+}
+
+const struct cache_policy cache_lru = {"lru", false, lru_bytes, lru_create, lru_free, lru_put, lru_take, lru_victim,
+                                       NULL, lru_order, NULL, lru_put_early};

@@ -32,6 +32,14 @@ struct cache_policy {
     void (*put)(void *state, uint32_t slot, uint32_t unit, uint32_t size_class);
     void (*take)(void *state, uint32_t slot, uint32_t unit, uint32_t size_class);
     uint32_t (*victim)(void *state, uint32_t size_class); /* CACHE_NONE if no slot may be evicted */
+    /* From run to run (hot_set.h).  heat: how much a unit was used, in the cache or not; NULL where that is not
+     * counted, and then order gives the class's evictable slots, the first to leave first, and returns their number.
+     * seed: a unit was that hot in an earlier run; may be NULL.  put_early: put of a unit that was read because of it and
+     * has not been used: leaves before those that were.  Hotter units come first. */
+    uint32_t (*heat)(const void *state, uint32_t unit);
+    uint32_t (*order)(const void *state, uint32_t size_class, uint32_t *slots);
+    void (*seed)(void *state, uint32_t unit, uint32_t heat);
+    void (*put_early)(void *state, uint32_t slot, uint32_t unit, uint32_t size_class);
 };
 
 /* Least recently used. */
@@ -69,6 +77,26 @@ static inline void cache_list_append(struct cache_node *nodes, struct cache_list
         nodes[l->newest].next = slot;
     l->newest = slot;
     l->n++;
+}
+
+static inline void cache_list_prepend(struct cache_node *nodes, struct cache_list *l, uint32_t slot)
+{
+    nodes[slot] = (struct cache_node){CACHE_NONE, l->oldest};
+    if (l->oldest == CACHE_NONE)
+        l->newest = slot;
+    else
+        nodes[l->oldest].prev = slot;
+    l->oldest = slot;
+    l->n++;
+}
+
+/* Appends the list's slots, oldest first, to slots[n]; returns how many there are then. */
+static inline uint32_t cache_list_slots(const struct cache_node *nodes, const struct cache_list *l, uint32_t *slots,
+                                        uint32_t n)
+{
+    for (uint32_t s = l->oldest; s != CACHE_NONE; s = nodes[s].next)
+        slots[n++] = s;
+    return n;
 }
 
 static inline void cache_list_remove(struct cache_node *nodes, struct cache_list *l, uint32_t slot)

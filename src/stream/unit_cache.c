@@ -141,6 +141,14 @@ static uint32_t take_victim(struct unit_cache *c, struct size_class *k)
     return slot;
 }
 
+static void put_loading(struct unit_cache *c, uint32_t unit, uint32_t slot)
+{
+    c->slots[slot].unit = unit;
+    c->slots[slot].state = SLOT_LOADING;
+    c->slots[slot].pins = 1;
+    c->slot_of[unit] = slot;
+}
+
 uint32_t unit_cache_claim(struct unit_cache *c, uint32_t unit, uint32_t size_class)
 {
     assert(unit < c->n_units && size_class < c->n_classes && c->slot_of[unit] == UNIT_CACHE_NONE);
@@ -154,10 +162,19 @@ uint32_t unit_cache_claim(struct unit_cache *c, uint32_t unit, uint32_t size_cla
     } else {
         return UNIT_CACHE_NONE;
     }
-    c->slots[slot].unit = unit;
-    c->slots[slot].state = SLOT_LOADING;
-    c->slots[slot].pins = 1;
-    c->slot_of[unit] = slot;
+    put_loading(c, unit, slot);
+    return slot;
+}
+
+uint32_t unit_cache_claim_empty(struct unit_cache *c, uint32_t unit, uint32_t size_class)
+{
+    assert(unit < c->n_units && size_class < c->n_classes && c->slot_of[unit] == UNIT_CACHE_NONE);
+    struct size_class *k = &c->classes[size_class];
+    uint32_t slot = k->empty.newest;
+    if (slot == UNIT_CACHE_NONE)
+        return slot;
+    cache_list_remove(c->nodes, &k->empty, slot);
+    put_loading(c, unit, slot);
     return slot;
 }
 
@@ -217,4 +234,39 @@ void unit_cache_touch(struct unit_cache *c, uint32_t slot)
         c->policy->take(c->state, slot, s->unit, s->size_class);
         c->policy->put(c->state, slot, s->unit, s->size_class);
     }
+}
+
+void unit_cache_unpin_early(struct unit_cache *c, uint32_t slot)
+{
+    struct slot *s = &c->slots[slot];
+    assert(s->state == SLOT_READY && s->pins);
+    if (!--s->pins)
+        c->policy->put_early(c->state, slot, s->unit, s->size_class);
+}
+
+void unit_cache_seed(struct unit_cache *c, uint32_t unit, uint32_t heat)
+{
+    assert(unit < c->n_units && c->slot_of[unit] == UNIT_CACHE_NONE);
+    if (c->policy->seed)
+        c->policy->seed(c->state, unit, heat);
+}
+
+int unit_cache_heat(const struct unit_cache *c, uint32_t *heat, struct sluice_error *err)
+{
+    if (c->policy->heat) {
+        for (uint32_t u = 0; u < c->n_units; u++)
+            heat[u] = c->policy->heat(c->state, u);
+        return 0;
+    }
+    uint32_t *slots = mem_calloc(c->n_slots ? c->n_slots : 1, sizeof *slots);
+    if (!slots)
+        return err_set(err, SLUICE_ENOMEM, "out of memory for %u cache slots", c->n_slots);
+    memset(heat, 0, c->n_units * sizeof *heat);
+    for (uint32_t k = 0; k < c->n_classes; k++) {
+        uint32_t n = c->policy->order(c->state, k, slots);
+        for (uint32_t i = 0; i < n; i++)
+            heat[c->slots[slots[i]].unit] = i + 1;
+    }
+    free(slots);
+    return 0;
 }

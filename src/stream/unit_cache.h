@@ -51,6 +51,18 @@ void unit_cache_unpin_ahead(struct unit_cache *c, uint32_t slot);
 /* It will be used soon: if READY and not pinned, an LRU class keeps it as if it had been used. */
 void unit_cache_touch(struct unit_cache *c, uint32_t slot);
 
+/* ---- from run to run -------------------------------------------------------------- */
+
+/* As claim, of an empty slot only: nothing is evicted. */
+uint32_t unit_cache_claim_empty(struct unit_cache *c, uint32_t unit, uint32_t size_class);
+/* As unpin, of a unit that was read because an earlier run used it; leaves before what this run has used. */
+void unit_cache_unpin_early(struct unit_cache *c, uint32_t slot);
+/* An earlier run used the unit so much; before it is in a slot. */
+void unit_cache_seed(struct unit_cache *c, uint32_t unit, uint32_t heat);
+/* How hot each unit is, heat[n_units]: uses where the policy counts them, for units outside the cache too; else places
+ * in the order of leaving, from 1, and 0 for units that are not in the cache. */
+int unit_cache_heat(const struct unit_cache *c, uint32_t *heat, struct sluice_error *err) SLUICE_MUST_CHECK;
+
 uint64_t unit_cache_evictions(const struct unit_cache *c);
 
 #endif

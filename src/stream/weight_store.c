@@ -90,6 +90,7 @@ void weight_store_progress(struct weight_store *ws)
     weight_store_expert_start(ws);
     weight_store_ring_start(ws);
     weight_store_hint_start(ws);
+    weight_store_warm_start(ws);
     flush(ws);
 }
 
@@ -223,7 +224,8 @@ uint64_t weight_store_fixed_bytes(const struct units *u, uint32_t n_slots_all)
     for (uint32_t i = 0; i < u->n_experts_src; i++)
         n_expert = u->experts[i].n_expert > n_expert ? u->experts[i].n_expert : n_expert;
     return sizeof(struct weight_store) + BOUNCE_BYTES + unit_cache_bytes(u->n_units, n_slots_all, u->n_classes) +
-           (uint64_t)n_slots_all * sizeof(struct store_slot) + 3 * (uint64_t)u->n_units * sizeof(uint32_t) +
+           (uint64_t)n_slots_all * sizeof(struct store_slot) +
+           (uint64_t)u->n_units * (3 * sizeof(uint32_t) + sizeof(struct hot_unit)) +
            (uint64_t)n_expert * (sizeof(struct store_entry) + 2 * sizeof(uint32_t)) +
            (uint64_t)u->n_experts_src * sizeof(struct store_source) +
            (uint64_t)u->n_slabs * (sizeof(uint64_t) + sizeof(uint32_t)) +
@@ -266,6 +268,7 @@ void weight_store_free(struct weight_store *ws)
         weight_store_reap(ws, true);
     weight_store_dense_free(ws);
     weight_store_expert_free(ws);
+    free(ws->warm.units);
     if (ws->rows.bounce)
         mem_unmap(ws->rows.bounce, ws->rows.bounce_bytes);
     free(ws);

@@ -19,6 +19,7 @@
 #include "io/io.h"
 #include "model/units.h"
 #include "stream/cache_policy.h"
+#include "stream/hot_set.h"
 
 struct weight_store;
 
@@ -109,6 +110,18 @@ uint32_t weight_store_spare(const struct weight_store *ws, uint32_t il);
 void weight_store_hint(struct weight_store *ws, uint32_t il, const int32_t *ids, uint32_t n);
 /* Submits and reaps without blocking; called at op boundaries. */
 void weight_store_pump(struct weight_store *ws);
+
+/* ---- from run to run (hot_set.h) ------------------------------------------------- */
+
+/* Before any expert is read: these were hot in an earlier run, hottest first.  They are read when the drive idles, into
+ * empty slots only, and a policy that counts uses begins with theirs.  At most once. */
+int weight_store_warm(struct weight_store *ws, const struct hot_unit *units, uint32_t n,
+                      struct sluice_error *err) SLUICE_MUST_CHECK;
+/* Reads them for about `ms` milliseconds (and the time of one read); false where nothing is left to read. */
+bool weight_store_idle(struct weight_store *ws, uint64_t ms);
+/* What is hot now, hottest first: as many of each size class as it has slots.  units [n_units]. */
+int weight_store_hot(const struct weight_store *ws, struct hot_unit *units, uint32_t *n,
+                     struct sluice_error *err) SLUICE_MUST_CHECK;
 
 struct weight_store_stats {
     uint64_t requests, hits, evictions, reads, bytes, ns_wait;

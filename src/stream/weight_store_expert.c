@@ -172,7 +172,7 @@ static struct io_window run_window(const struct weight_store *ws, const struct s
 }
 
 /* Puts the reads of a unit into the batch; the slot is claimed and there is room. */
-static void start_read(struct weight_store *ws, uint32_t unit, uint32_t slot, bool hint)
+static void start_read(struct weight_store *ws, uint32_t unit, uint32_t slot, bool hint, bool warm)
 {
     uint32_t src = source_of(ws, unit);
     const struct store_source *s = &ws->sources[src];
@@ -180,7 +180,7 @@ static void start_read(struct weight_store *ws, uint32_t unit, uint32_t slot, bo
     uint64_t off;
     uint8_t *host = slot_host(ws, slot, &off);
     ws->slots[slot] =
-        (struct store_slot){.entry = UNIT_CACHE_NONE, .n_open = (uint8_t)s->n_runs, .hint = hint};
+        (struct store_slot){.entry = UNIT_CACHE_NONE, .n_open = (uint8_t)s->n_runs, .hint = hint, .warm = warm};
     for (uint32_t i = 0; i < s->n_runs; i++) {
         struct io_window w = run_window(ws, &s->run[i], e);
         weight_store_put(ws, &(struct io_read){.file = s->run[i].file,
@@ -193,8 +193,18 @@ static void start_read(struct weight_store *ws, uint32_t unit, uint32_t slot, bo
             ws->stats.bytes_hint += w.len;
     }
     if (hint)
-        ws->n_hint_units++;
+        ++*(warm ? &ws->warm.n_reading : &ws->n_hint_units);
     ws->n_demand += hint ? 0 : s->n_runs;
+}
+
+uint32_t weight_store_class_of(const struct weight_store *ws, uint32_t unit)
+{
+    return ws->u->experts[source_of(ws, unit)].size_class;
+}
+
+void weight_store_read_warm(struct weight_store *ws, uint32_t unit, uint32_t slot)
+{
+    start_read(ws, unit, slot, true, true);
 }
 
 static void entry_ready(struct weight_ticket *t, uint32_t i)
@@ -229,7 +239,7 @@ void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t r
     if (!s->hint)
         ws->n_demand--;
     else if (!s->n_open)
-        ws->n_hint_units--;
+        --*(s->warm ? &ws->warm.n_reading : &ws->n_hint_units);
     if (error) {
         s->error = error;
         s->error_run = (uint8_t)run;
@@ -244,7 +254,9 @@ void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t r
         return;
     }
     unit_cache_loaded(ws->cache, slot);
-    if (s->entry == UNIT_CACHE_NONE && s->hint)
+    if (s->entry == UNIT_CACHE_NONE && s->warm)
+        unit_cache_unpin_early(ws->cache, slot);
+    else if (s->entry == UNIT_CACHE_NONE && s->hint)
         unit_cache_unpin_ahead(ws->cache, slot);
     else if (s->entry == UNIT_CACHE_NONE)
         unit_cache_unpin(ws->cache, slot);
@@ -324,7 +336,7 @@ void weight_store_expert_start(struct weight_store *ws)
             slot = unit_cache_claim(ws->cache, e->unit, size_class);
         if (slot == UNIT_CACHE_NONE)
             return;
-        start_read(ws, e->unit, slot, false);
+        start_read(ws, e->unit, slot, false, false);
         ws->slots[slot].entry = t->next_want;
         e->slot = slot;
         e->state = ENTRY_LOADING;
@@ -533,8 +545,8 @@ void weight_store_hint_start(struct weight_store *ws)
             unit_cache_touch(ws->cache, slot); /* here already: keep it until then */
             continue;
         }
-        slot = unit_cache_claim(ws->cache, unit, ws->u->experts[source_of(ws, unit)].size_class);
+        slot = unit_cache_claim(ws->cache, unit, weight_store_class_of(ws, unit));
         if (slot != UNIT_CACHE_NONE)
-            start_read(ws, unit, slot, true);
+            start_read(ws, unit, slot, true, false);
     }
 }

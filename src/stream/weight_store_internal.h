@@ -3,14 +3,16 @@
  *   weight_store.c          create, free, reads and their completions, rows
  *   weight_store_expert.c   tickets, views, hints
  *   weight_store_dense.c    pinned slabs and the ring
+ *   weight_store_warm.c     what an earlier run used most
  *
  * All reads pass through one small batch in front of io, which is handed over at
  * once; a new read is only begun when weight_store_room says that io will take it.
  * What is begun first is a matter of progress: experts that a ticket waits for, then slabs
- * ahead, then (only if neither is at the drive) hints.  One thread; no locks. */
+ * ahead, then (only if neither is at the drive) hints, then what an earlier run used.  One thread; no locks. */
 #ifndef SLUICE_STREAM_WEIGHT_STORE_INTERNAL_H
 #define SLUICE_STREAM_WEIGHT_STORE_INTERNAL_H
 
+#include "stream/hot_set.h"
 #include "stream/prefetch.h"
 #include "stream/unit_cache.h"
 #include "stream/weight_store.h"
@@ -18,6 +20,7 @@
 enum {
     STORE_BATCH = 64,     /* reads gathered for one submission */
     STORE_HINT_UNITS = 2, /* hinted units at the drive */
+    STORE_WARM_DEEP = 8,  /* units of an earlier run at the drive while the caller is idle */
     STORE_GIVE_UNITS = 4, /* with so many ahead of its caller, an ordered ticket's hits keep their slots */
     STORE_RING_READS = 4, /* slabs at the drive */
     STORE_RING_MAX = 256, /* slabs in the ring */
@@ -56,6 +59,7 @@ struct store_slot { /* what unit_cache does not know */
     uint8_t n_open; /* runs not yet complete */
     uint8_t error_run;
     bool hint; /* read on advice, not asked for since */
+    bool warm; /* the advice is an earlier run's */
     int error; /* of a run, or 0 */
 };
 
@@ -112,6 +116,13 @@ struct store_dense {
     uint64_t load_done;
 };
 
+struct store_warm {
+    struct hot_unit *units; /* [n], hottest first; those before next were looked at */
+    uint32_t n, next;
+    uint32_t n_reading; /* units at the drive */
+    bool idle;          /* the caller waits for its user */
+};
+
 struct store_rows {
     uint8_t *bounce;
     size_t bounce_bytes;
@@ -156,6 +167,7 @@ struct weight_store {
     uint32_t *advised[2]; /* [n_units] */
     uint32_t advice_no[2][MODEL_MAX_LAYERS], n_advice;
     struct store_dense dense;
+    struct store_warm warm;
     struct store_rows rows;
     struct weight_store_stats stats;
     struct io_stats io_base; /* io's counters at the last reset */
@@ -185,6 +197,11 @@ void weight_store_expert_free(struct weight_store *ws);
 void weight_store_expert_start(struct weight_store *ws); /* reads that the ticket wants */
 void weight_store_hint_start(struct weight_store *ws);
 void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t run, int error);
+uint32_t weight_store_class_of(const struct weight_store *ws, uint32_t unit);
+/* Begins to read a unit of an earlier run into a slot claimed for it. */
+void weight_store_read_warm(struct weight_store *ws, uint32_t unit, uint32_t slot);
+
+void weight_store_warm_start(struct weight_store *ws);
 
 int weight_store_dense_create(struct weight_store *ws, const struct weight_store_params *p,
                               struct sluice_error *err) SLUICE_MUST_CHECK;

@@ -5,6 +5,7 @@ cd "$(dirname "$0")/../.."
 sluice=$PWD/${B:-build}/sluice
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+export XDG_CACHE_HOME=$tmp/cache # what a user's runs remember is not ours to use or change
 demo=demo/tales-30m-q4_k_m.gguf
 passed=0 failed=0
 
@@ -201,8 +202,45 @@ done
 ok "bench: a single token ($(head -1 "$tmp/err"))" $?
 [ "$(wc -l <"$tmp/bench.csv")" = 3 ] && grep -q '<svg' "$tmp/bench.svg"; ok "bench: CSV and picture" $?
 
+# ---- warm start: the next run begins with what the last one used, and says the same
+w=(run -m $demo -p "$prompt" -n 30 --temp 0 --ram 24M)
+warm() { XDG_CACHE_HOME=$tmp/warm "$sluice" "${w[@]}" "$@" >"$tmp/w.out" 2>"$tmp/w.err"; }
+warm -q --no-warm-start; ok "warm start: none when not wanted" $?
+cp "$tmp/w.out" "$tmp/w.cold"
+[ ! -e "$tmp/warm" ]; ok "warm start: --no-warm-start leaves no file" $?
+warm -v && grep -q '^warm start: nothing remembered' "$tmp/w.err"; ok "warm start: nothing to begin with" $?
+hot=$(echo "$tmp"/warm/sluice/*.hot)
+[ -s "$hot" ] && [ "$(stat -c %a "$hot")" = 600 ]; ok "warm start: one small file" $?
+warm -v && grep -q '^warm start: [1-9][0-9]* experts remembered' "$tmp/w.err"; ok "warm start: the second run remembers" $?
+cmp -s "$tmp/w.out" "$tmp/w.cold"; ok "warm start: the same text" $?
+cp "$hot" "$tmp/w.hot"
+for damage in "head -c 100" "tr \\0 \\1" "cat $demo"; do
+    $damage <"$tmp/w.hot" >"$hot"
+    warm -q && cmp -s "$tmp/w.out" "$tmp/w.cold" && [ ! -s "$tmp/w.err" ]; ok "warm start: damaged ($damage), not a word" $?
+    $damage <"$tmp/w.hot" >"$hot"
+    warm -v && grep -q '^warm start: nothing remembered: ..*' "$tmp/w.err"; ok "warm start: damaged ($damage), -v says so" $?
+done
+warm -v && grep -q 'experts remembered' "$tmp/w.err"; ok "warm start: whole again after the next run" $?
+before=$(md5sum <"$hot")
+warm -q --warm-start /proc/nowhere && [ ! -s "$tmp/w.err" ]; ok "warm start: a folder that cannot be: not a word" $?
+warm -v --warm-start /proc/nowhere && grep -q '^warm start: not remembered' "$tmp/w.err"; ok "warm start: -v says so" $?
+[ "$(md5sum <"$hot")" = "$before" ]; ok "warm start: --warm-start goes elsewhere" $?
+rm "$hot"
+XDG_CACHE_HOME=$tmp/warm "$sluice" bench -q -m $demo -p 8 -n 4 -r 1 --ram 24M >/dev/null 2>&1
+XDG_CACHE_HOME=$tmp/warm "$sluice" trace -q -m $demo --random 8 -n 4 --ram 24M -o "$tmp/w.trace"
+[ ! -e "$hot" ]; ok "warm start: bench and trace leave it alone" $?
+XDG_CACHE_HOME=$tmp/warm "$sluice" run -q -m $demo -p "$prompt" -n -1 -c 4000 --ignore-eos --ram 24M --io-fault late=3ms \
+    >"$tmp/w.out" 2>/dev/null &
+for _ in $(seq 200); do [ -s "$tmp/w.out" ] && break; sleep 0.05; done
+kill -INT $! && wait $! && [ -s "$hot" ]; ok "warm start: remembered after Ctrl-C" $?
+{ sleep 0.5; printf '%s' "$prompt"; } | XDG_CACHE_HOME=$tmp/warm "$sluice" run -q -m $demo -n 30 --temp 0 --ram 24M \
+    --json "$tmp/w.json" >"$tmp/w.out" 2>"$tmp/w.err"
+cmp -s "$tmp/w.out" "$tmp/w.cold"; ok "warm start: a prompt that is waited for" $?
+HOME= XDG_CACHE_HOME=relative "$sluice" "${w[@]}" -v 2>"$tmp/w.err" >/dev/null && ! grep -q 'warm start' "$tmp/w.err" &&
+    [ ! -e relative ]; ok "warm start: no home, no folder" $?
+
 # ---- trace, simulate: the simulated LRU hits what the run hit, prompt and decoding
-t_args=(-q --no-hint -m $demo -p "$prompt" -n 40 --temp 0 --ram 24M --cache-policy)
+t_args=(-q --no-hint --no-warm-start -m $demo -p "$prompt" -n 40 --temp 0 --ram 24M --cache-policy)
 "$sluice" run "${t_args[@]}" lru --json "$tmp/t.json" >/dev/null && "$sluice" trace "${t_args[@]}" lru -o "$tmp/t.trace" &&
     "$sluice" trace "${t_args[@]}" lfu -o "$tmp/t2.trace"
 ok "trace" $?

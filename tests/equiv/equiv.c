@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int n_passed, n_failed;
 static struct sluice_model *model;
@@ -146,6 +148,7 @@ struct variant {
     int (*feed)(struct sluice_context *c, struct sluice_error *err);
 };
 static const char *cache_policy; /* of the expert cache; NULL: the default */
+static const char *hot_dir;      /* NULL: nothing is remembered */
 
 /* Set where a variant runs on another table. */
 static int (*create_ops)(const struct ops_cpu_params *p, struct ops **out, struct sluice_error *err);
@@ -165,6 +168,7 @@ static int open_context(const struct variant *v, struct sluice_context **c, stru
     p.cpu_level = v->level;
     p.no_hint = v->no_hint;
     p.io_fault = v->fault;
+    p.hot_dir = hot_dir;
     p.cache_policy = info.n_expert ? cache_policy : NULL;
     if (info.n_expert)
         p.expert_cache_bytes = v->cache > 100 || v->cache == SLUICE_CACHE_MIN ? v->cache
@@ -181,8 +185,12 @@ static bool run(const struct variant *v, struct sluice_stats *stats)
     memset(got, 0xff, (size_t)n_tok * info.n_vocab * sizeof *got);
     int rc = open_context(v, &c, &err);
     if (rc == 0) {
+        if (hot_dir)
+            sluice_context_idle(c, 1);
         rc = v->feed(c, &err);
         sluice_context_get_stats(c, stats);
+        if (rc == 0 && hot_dir)
+            rc = sluice_context_remember(c, &err);
     }
     sluice_context_free(c);
     if (rc)
@@ -250,6 +258,36 @@ static void compare_policies(void)
     cache_policy = NULL;
 }
 
+/* The first run of each pair remembers what it used, and the second begins with that; without look-ahead reads, what is
+ * read on advice is what was remembered. */
+static void compare_warm(void)
+{
+    static const struct { const char *policy; struct variant v; } cases[] = {
+        {"lfu", {"warm start", 2, 40, 40, 0, NULL, NULL, 1, false, feed_steps}},
+        {"2q", {"warm start, late and shuffled reads", 2, 13, 25, 0, NULL, "late=1ms,reorder=7", 1, true, feed_interleaved}},
+        {"lru", {"warm start, smallest cache", 2, 9, MIN, 0, NULL, NULL, 1, false, feed_rewound}},
+        {"lfu", {"warm start, all of it", 2, 0, ALL, 0, NULL, NULL, 1, false, feed_whole}},
+    };
+    char dir[] = "/tmp/equiv-hot.XXXXXX", what[128];
+    if (!info.n_expert || !(hot_dir = mkdtemp(dir)))
+        return;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct variant v = cases[i].v;
+        struct sluice_stats s;
+        cache_policy = cases[i].policy;
+        compare(&v);
+        snprintf(what, sizeof what, "%s, again", v.name);
+        v.name = what;
+        compare(&v);
+        if (run(&v, &s))
+            verdict(s.bytes_read_hint > 0, what, "nothing was read that was remembered");
+    }
+    if (!fork())
+        execlp("rm", "rm", "-rf", dir, (char *)NULL);
+    wait(NULL);
+    hot_dir = cache_policy = NULL;
+}
+
 static void compare_levels(void)
 {
     static char names[CPU_N_LEVELS][96];
@@ -313,6 +351,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++)
         compare(&variants[i]);
     compare_policies();
+    compare_warm();
     compare_levels();
     compare_deferred();
     printf("%s, act %s: %d passed, %d failed\n", argv[1], act == SLUICE_ACT_F32 ? "f32" : "q8", n_passed,

@@ -261,6 +261,61 @@ static void test_ahead(void **state)
     assert_null(cache_policy_find("fifo"));
 }
 
+static void read_early(struct unit_cache *c, uint32_t unit)
+{
+    uint32_t s = unit_cache_claim_empty(c, unit, 0);
+    assert_int_not_equal(s, UNIT_CACHE_NONE);
+    unit_cache_loaded(c, s);
+    unit_cache_unpin_early(c, s);
+}
+
+/* From run to run: what one cache calls hot, the next one keeps before units that came once, and the hottest longest. */
+static void test_warm(void **state)
+{
+    (void)state;
+    for (const struct cache_policy *const *p = cache_policies; *p; p++) {
+        struct unit_cache *c = cache_of(*p, 100, 4);
+        uint32_t heat[100], order[4], n = 0;
+        for (uint32_t round = 0; round < 12; round++)
+            for (uint32_t i = 0; i < 4; i++)
+                if (round % (i + 1) == 0)
+                    use(c, 50 + i);
+        assert_int_equal(unit_cache_heat(c, heat, NULL), 0);
+        for (uint32_t u = 0; u < 100; u++)
+            assert_int_equal(heat[u] > 0, u >= 50 && u < 54);
+        unit_cache_free(c);
+        /* hottest first */
+        for (uint32_t rank = 0; rank < 4; rank++) {
+            uint32_t best = 0;
+            for (uint32_t u = 0; u < 100; u++)
+                best = heat[u] > heat[best] ? u : best;
+            order[n++] = best;
+            heat[best] = 0;
+        }
+        assert_true(*p != &cache_lfu || order[0] == 50);
+        c = cache_of(*p, 100, 4);
+        for (uint32_t i = 0; i < 4; i++)
+            unit_cache_seed(c, order[i], 4 - i);
+        for (uint32_t i = 0; i < 3; i++)
+            read_early(c, order[i]);
+        use(c, 1);
+        assert_int_equal(unit_cache_claim_empty(c, order[3], 0), UNIT_CACHE_NONE); /* full: nothing leaves for it */
+        assert_int_equal(unit_cache_evictions(c), 0);
+        use(c, 2);
+        assert_true(use(c, order[0])); /* the hottest is still there */
+        unit_cache_free(c);
+    }
+    struct unit_cache *c = cache_of(&cache_lru, 100, 3); /* what was used stays before what was remembered */
+    use(c, 1);
+    read_early(c, 10);
+    read_early(c, 11);
+    use(c, 2);
+    assert_true(use(c, 10));
+    use(c, 3);
+    assert_true(!use(c, 1));
+    unit_cache_free(c);
+}
+
 static void test_prefetch_order(void **state)
 {
     (void)state;
@@ -318,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_scan),
         cmocka_unit_test(test_aging),
         cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_warm),
         cmocka_unit_test(test_prefetch_order),
         cmocka_unit_test(test_prefetch_full),
     };
