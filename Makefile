@@ -68,7 +68,7 @@ LINK = $(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS)
 
 LIB_DIRS := base format io kernels model text state stream blocks arch engine
 X86_ONLY := %_avx2.c %_avx512.c %_amx.c
-ARM_ONLY := %_neon.c
+ARM_ONLY := %_neon.c %_dotprod.c %_i8mm.c
 SRC := $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))
 APP := $(wildcard src/app/*.c)
 SRC := $(filter-out $(if $(filter x86_64,$(ARCH)),$(ARM_ONLY),$(X86_ONLY)),$(SRC))
@@ -84,6 +84,9 @@ all: $(B)/libsluice.a $(if $(STATIC),,$(SO)) $(PROGRAM)
 $(B)/%_avx2.o:   ISA = -mavx2 -mfma -mf16c -mbmi2
 $(B)/%_avx512.o: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512
 $(B)/%_amx.o:    ISA = -mamx-tile -mamx-int8 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c -mbmi2
+
+$(B)/%_dotprod.o: ISA = -march=armv8.2-a+dotprod
+$(B)/%_i8mm.o:   ISA = -march=armv8.2-a+dotprod+i8mm
 
 ifeq ($(FUZZ),1)
 # Fuzzers read files and texts; kernels are slow to build with checks in every lane.

@@ -17,10 +17,15 @@
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 static const char *const level_name[CPU_N_LEVELS] = {
     [CPU_REF] = "ref", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512", [CPU_AMX] = "amx", [CPU_NEON] = "neon",
+    [CPU_DOTPROD] = "dotprod", [CPU_I8MM] = "i8mm",
 };
 static bool level_allowed[CPU_N_LEVELS];
 static pthread_once_t detect_once = PTHREAD_ONCE_INIT;
@@ -61,15 +66,34 @@ static void cpu_detect(void)
     level_allowed[CPU_AMX] = amx;
 }
 
+#elif defined(__aarch64__)
+
+#if defined(__APPLE__)
+static bool cpu_has(const char *feature) /* of Apple's documented names, hw.optional.arm.FEAT_... */
+{
+    int v = 0;
+    size_t n = sizeof v;
+    return sysctlbyname(feature, &v, &n, NULL, 0) == 0 && v;
+}
+static bool cpu_has_dotprod(void) { return cpu_has("hw.optional.arm.FEAT_DotProd"); }
+static bool cpu_has_i8mm(void) { return cpu_has("hw.optional.arm.FEAT_I8MM"); }
 #else
+/* Bits: Linux, Documentation/arch/arm64/elf_hwcaps.rst. */
+static bool cpu_has_dotprod(void) { return getauxval(AT_HWCAP) & 1ul << 20; } /* HWCAP_ASIMDDP */
+static bool cpu_has_i8mm(void) { return getauxval(AT_HWCAP2) & 1ul << 13; }   /* HWCAP2_I8MM */
+#endif
 
 static void cpu_detect(void)
 {
     level_allowed[CPU_REF] = true;
-#if defined(__aarch64__)
     level_allowed[CPU_NEON] = true;
-#endif
+    level_allowed[CPU_DOTPROD] = cpu_has_dotprod();
+    level_allowed[CPU_I8MM] = level_allowed[CPU_DOTPROD] && cpu_has_i8mm();
 }
+
+#else
+
+static void cpu_detect(void) { level_allowed[CPU_REF] = true; }
 
 #endif
 

@@ -18,7 +18,11 @@ void kern_init(struct kern *k, enum cpu_level level)
     if (level == CPU_AMX)
         kern_init_amx(k);
 #elif defined(__aarch64__)
-    if (level == CPU_NEON)
+    if (level == CPU_NEON || level == CPU_DOTPROD || level == CPU_I8MM)
         kern_init_neon(k);
+    if (level == CPU_DOTPROD || level == CPU_I8MM)
+        kern_init_dotprod(k);
+    if (level == CPU_I8MM)
+        kern_init_i8mm(k);
 #endif
 }

@@ -66,5 +66,7 @@ void kern_init_avx2(struct kern *k);
 void kern_init_avx512(struct kern *k);
 void kern_init_amx(struct kern *k);
 void kern_init_neon(struct kern *k);
+void kern_init_dotprod(struct kern *k);
+void kern_init_i8mm(struct kern *k);
 
 #endif

@@ -9,7 +9,9 @@ const struct vec_table *vec_table_for(enum cpu_level level)
     case CPU_AVX512:
     case CPU_AMX: return &vec_table_avx512;
 #elif defined(__aarch64__)
-    case CPU_NEON: return &vec_table_neon;
+    case CPU_NEON:
+    case CPU_DOTPROD:
+    case CPU_I8MM: return &vec_table_neon;
 #endif
     default: return &vec_table_ref;
     }
