@@ -65,5 +65,5 @@ int bench_probe(const struct sluice_model *m, const struct sluice_params *p, int
                 struct sluice_error *err)
 {
     int rc = probe_disk(m, p, out, err);
-    return rc ? rc : bench_ram_rate(n_threads, 6, &out->ram_bytes_s, err);
+    return rc ? rc : bench_ram_rate(n_threads, 24, &out->ram_bytes_s, err);
 }
