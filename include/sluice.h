@@ -281,6 +281,7 @@ struct sluice_stats { /* since the context was created or the last reset */
      * looked at, and those of them that it had named. */
     uint64_t hint_requests[2], hint_foreseen[2];
     uint64_t n_tok_hint;        /* of n_tok_decode: with look-ahead reads switched on */
+    uint64_t hint_trial_ns[2];  /* a token without [0] and with [1] them, as measured last; 0: not yet */
     uint64_t bytes_touched;     /* weight bytes that kernels read */
     uint64_t reads;
     uint64_t ns_wait;           /* waiting for the disk with nothing to compute */

@@ -66,6 +66,22 @@ static double hit_rate(const struct sluice_stats *s)
     return s->expert_requests ? (double)s->expert_hits / (double)s->expert_requests : 1;
 }
 
+/* What the look-ahead was worth, and why it was on or off. */
+static void look_ahead_line(FILE *out, const struct sluice_stats *s)
+{
+    char a[32], b[32];
+    if (!s->hint_requests[0] || !s->n_tok_decode)
+        return;
+    fprintf(out, "look-ahead: on for %.0f%% of generated tokens, foresaw %.0f%% of experts; read %s by it, %s of that used",
+            100 * (double)s->n_tok_hint / (double)s->n_tok_decode,
+            100 * (double)s->hint_foreseen[0] / (double)s->hint_requests[0], log_bytes(s->bytes_read_hint, a, sizeof a),
+            log_bytes(s->bytes_hint_used, b, sizeof b));
+    if (s->hint_trial_ns[0])
+        fprintf(out, "; a token took %.1f ms with and %.1f ms without", (double)s->hint_trial_ns[1] / 1e6,
+                (double)s->hint_trial_ns[0] / 1e6);
+    fputc('\n', out);
+}
+
 void report_summary(FILE *out, const struct report_run *r, const struct sluice_plan *p,
                     const struct sluice_stats *prompt, const struct sluice_stats *gen)
 {
@@ -78,6 +94,7 @@ void report_summary(FILE *out, const struct report_run *r, const struct sluice_p
     if (p->n_expert_units)
         fprintf(out, "expert cache: %.1f%% of requests hit while generating, %" PRIu64 " evictions\n",
                 100 * hit_rate(gen), prompt->expert_evictions + gen->expert_evictions);
+    look_ahead_line(out, gen);
     fprintf(out, "read from disk: %s in all, %s a generated token; waited %.2f s for it\n",
             log_bytes(prompt->bytes_read + gen->bytes_read, a, sizeof a),
             log_bytes(n_decoded ? gen->bytes_read / n_decoded : 0, b, sizeof b),
@@ -123,6 +140,8 @@ static json_t *json_stats(const struct sluice_stats *s, uint32_t n_tok, uint64_t
     json_object_set_new(o, "hint_requests_2", json_u64(s->hint_requests[1]));
     json_object_set_new(o, "hint_foreseen_2", json_u64(s->hint_foreseen[1]));
     json_object_set_new(o, "n_tok_hint", json_u64(s->n_tok_hint));
+    json_object_set_new(o, "hint_trial_on_s", json_real((double)s->hint_trial_ns[1] / 1e9));
+    json_object_set_new(o, "hint_trial_off_s", json_real((double)s->hint_trial_ns[0] / 1e9));
     json_object_set_new(o, "bytes_touched", json_u64(s->bytes_touched));
     json_object_set_new(o, "reads", json_u64(s->reads));
     json_object_set_new(o, "expert_requests", json_u64(s->expert_requests));

@@ -5,7 +5,6 @@
  *   route ── ids ──> sort (token, expert) pairs by expert ── request ──> weight store
  *     │                                                                     │ views, as they arrive
  *   look-ahead: the next layer's router on this h ── hint ──>               │
- *   (large passes: all of the next layer's experts ── ahead ──>)            │
  *     │                                                                     v
  *   shared expert (while reads are under way) ─────────────> batches of experts ──> finish: x += ...
  *
@@ -195,19 +194,19 @@ static void sort_pairs(struct fwd *f, const struct moe_bufs *b)
     f->ops->write(f->ops, b->pair_weight, h->pair_weight, (uint64_t)n_pairs * 4);
 }
 
-/* Look-ahead: what the next layer's router says of this layer's hidden state, most likely first.  Only where
- * its router is resident: a streamed one would have to be read out of turn. */
-static int hint_next(struct fwd *f, uint32_t il, const struct moe_bufs *b, struct sluice_error *err)
+/* Look-ahead: what layer il's router says of the present layer's hidden state, most likely first.  Only where
+ * that router is resident: a streamed one would have to be read out of turn. */
+static int hint_layer(struct fwd *f, uint32_t il, const struct moe_bufs *b, struct sluice_error *err)
 {
     const struct model *m = f->m;
-    if (!f->hints || f->n_tok > f->n_rows_max || il + 1 >= m->hp.n_layer || !m->layers[il + 1].moe)
+    if (il >= m->hp.n_layer || !m->layers[il].moe)
         return 0;
-    const struct model_tensor *router = &m->layers[il + 1].t[MODEL_ROUTER];
+    const struct model_tensor *router = &m->layers[il].t[MODEL_ROUTER];
     if (!linear_pinned(f, router) || !(f->h.forms & linear_form(f, router)))
         return 0;
     struct moe_host *h = f->moe;
     int rc =
-        route(f, il + 1, b->hint_logits, b->hint_ids, b->hint_weights, h->hint_ids, h->hint_weights, err);
+        route(f, il, b->hint_logits, b->hint_ids, b->hint_weights, h->hint_ids, h->hint_weights, err);
     uint32_t n = 0;
     for (uint32_t i = 0; rc == 0 && i < f->n_tok * f->n_expert_used; i++) {
         int32_t id = h->hint_ids[i];
@@ -227,24 +226,18 @@ static int hint_next(struct fwd *f, uint32_t il, const struct moe_bufs *b, struc
         h->hint_weights[j] = w;
     }
     if (rc == 0)
-        weight_store_hint(f->ws, il + 1, h->hint_ids, n);
+        weight_store_hint(f->ws, il, h->hint_ids, n);
     return rc;
 }
 
-/* Large passes: the MoE layer that comes next, in this pass or at the beginning of the next one. */
-static void read_ahead(struct fwd *f, uint32_t il)
+/* One layer ahead; two where the drive had nothing left to read by the last advice. */
+static int hint_next(struct fwd *f, uint32_t il, const struct moe_bufs *b, struct sluice_error *err)
 {
-    const struct model *m = f->m;
-    for (uint32_t i = il + 1; i < m->hp.n_layer; i++)
-        if (m->layers[i].moe) {
-            weight_store_ahead(f->ws, i);
-            return;
-        }
-    for (uint32_t i = 0; f->more && i < il; i++)
-        if (m->layers[i].moe) {
-            weight_store_ahead(f->ws, i);
-            return;
-        }
+    if (!f->hints || f->n_tok > f->n_rows_max)
+        return 0;
+    bool dry = weight_store_advice_dry(f->ws);
+    int rc = hint_layer(f, il + 1, b, err);
+    return rc == 0 && dry ? hint_layer(f, il + 2, b, err) : rc;
 }
 
 /* ---- experts -------------------------------------------------------------------- */
@@ -313,8 +306,9 @@ static int run_experts(struct fwd *f, uint32_t il, const struct moe_bufs *b, str
                        bool by_row, struct sluice_error *err)
 {
     struct moe_host *h = f->moe;
-    uint32_t spare = weight_store_spare_sweep(f->ws, il),
-             limit = by_row || spare > MAX_HELD ? MAX_HELD : spare;
+    /* In large passes half of the slots stay free for reads while the other half computes. */
+    uint32_t spare = weight_store_spare(f->ws, il),
+             limit = by_row || spare / 2 >= MAX_HELD ? MAX_HELD : (spare + 1) / 2;
     uint32_t pairs_max = max_pairs(f->n_tok_max, f->n_rows_max, f->n_expert_used);
     for (uint32_t done = 0; done < h->n_list;) {
         uint32_t n_held = 0, n_pairs = 0;
@@ -390,8 +384,6 @@ int block_moe(struct fwd *f, uint32_t il, struct sluice_error *err)
     struct weight_ticket *ticket;
     if ((rc = weight_store_request(f->ws, il, h->list, h->n_list, !by_row, &ticket, err)) < 0)
         return rc;
-    if (!by_row)
-        read_ahead(f, il);
     t = fwd_now(f);
     rc = hint_next(f, il, &b, err);
     fwd_lap(f, &t, &f->stats.ns_router);

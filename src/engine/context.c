@@ -139,7 +139,8 @@ static int make_parts(struct sluice_context *c, struct sluice_error *err)
     c->fwd->delta = c->delta;
     c->fwd->cancel = p->cancel;
     /* Advice is worth its price only where experts can be missing. */
-    c->fwd->hints = !p->no_hint && c->plan.pub.n_slots < m->units->n_units;
+    c->can_hint = c->fwd->hints = !p->no_hint && c->plan.pub.n_slots < m->units->n_units;
+    hint_trial_init(&c->hint_trial);
     return 0;
 }
 
@@ -186,8 +187,9 @@ static void describe_rest(struct sluice_context *c)
     if (trained && p->n_ctx > trained)
         snprintf(beyond, sizeof beyond, ", CONTEXT %u BEYOND THE TRAINED %u", p->n_ctx, trained);
     size_t n = strlen(c->mode);
-    snprintf(c->mode + n, sizeof c->mode - n, "%s%s%s", c->fwd->hints ? ", look-ahead reads" : p->no_hint ?
-             ", no look-ahead reads" : "", raised, beyond);
+    snprintf(c->mode + n, sizeof c->mode - n, "%s%s%s",
+             !c->can_hint ? p->no_hint ? ", no look-ahead reads" : ""
+             : p->force_hint ? ", look-ahead reads" : ", look-ahead reads where they pay", raised, beyond);
 }
 
 static void describe(struct sluice_context *c)
@@ -332,6 +334,7 @@ void sluice_context_get_stats(const struct sluice_context *c, struct sluice_stat
     out->bytes_read = w.bytes;
     out->bytes_read_hint = w.bytes_hint;
     out->bytes_hint_used = w.bytes_hint_used;
+    memcpy(out->hint_trial_ns, c->hint_trial.median, sizeof out->hint_trial_ns);
     memcpy(out->hint_requests, w.hint_requests, sizeof out->hint_requests);
     memcpy(out->hint_foreseen, w.hint_foreseen, sizeof out->hint_foreseen);
     out->reads = w.reads;

@@ -11,6 +11,7 @@
 #define SLUICE_ENGINE_ENGINE_H
 
 #include "arch/arch.h"
+#include "engine/hint_trial.h"
 #include "engine/plan.h"
 #include "text/tokenizer.h"
 
@@ -60,6 +61,8 @@ struct sluice_context {
     char remembered[512];
     struct sluice_stats stats; /* counters of its own; the rest is added on demand */
     char mode[512];
+    bool can_hint;               /* advice may pay: experts can be missing, and nobody forbade it */
+    struct hint_trial hint_trial;
 };
 
 /* For tests: what a plain sluice_context_create does not offer. */

@@ -208,12 +208,16 @@ int sluice_context_decode_sink(struct sluice_context *c, const struct sluice_bat
     if (rc)
         return rc;
     memset(c->has_logits, 0, c->in.p.n_seq);
+    for (uint32_t i = 0; i < n_parts; i++) {
+        n_all += parts[i].n_tok;
+        prefill = prefill || parts[i].n_tok > 1;
+    }
+    bool trial = c->can_hint && !c->in.p.force_hint && !prefill && n_all > 0;
+    c->fwd->hints = trial ? hint_trial_next(&c->hint_trial, (uint32_t)n_all) : c->can_hint;
     struct cursor at = {0, 0};
     uint32_t n_tok, n_pass_parts, n_want;
-    while (rc == 0 && (n_tok = gather_pass(c, parts, n_parts, &at, &n_pass_parts, &n_want)) > 0) {
-        c->fwd->more = at.part < n_parts && parts[at.part].n_tok - at.tok >= n_tok;
+    while (rc == 0 && (n_tok = gather_pass(c, parts, n_parts, &at, &n_pass_parts, &n_want)) > 0)
         rc = run_pass(c, n_pass_parts, n_tok, n_want, sink, err);
-    }
     if (rc) {
         c->ops->wait(c->ops);
         for (uint32_t i = 0; i < n_parts; i++)
@@ -221,10 +225,8 @@ int sluice_context_decode_sink(struct sluice_context *c, const struct sluice_bat
         memset(c->has_logits, 0, c->in.p.n_seq);
         return rc;
     }
-    for (uint32_t i = 0; i < n_parts; i++) {
-        n_all += parts[i].n_tok;
-        prefill = prefill || parts[i].n_tok > 1;
-    }
+    if (trial)
+        hint_trial_done(&c->hint_trial, log_now_ns() - t0);
     *(prefill ? &c->stats.n_tok_prefill : &c->stats.n_tok_decode) += n_all;
     *(prefill ? &c->stats.ns_prefill : &c->stats.ns_decode) += log_now_ns() - t0;
     c->stats.n_tok_hint += !prefill && c->fwd->hints ? n_all : 0;

@@ -58,6 +58,14 @@ void prefetch_add(struct prefetch *p, uint32_t il, const uint32_t *units, uint32
     }
 }
 
+uint32_t prefetch_left(const struct prefetch *p, uint32_t il)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        n += p->items[i].il == il;
+    return n;
+}
+
 bool prefetch_take(struct prefetch *p, uint32_t *unit)
 {
     if (!p->n)

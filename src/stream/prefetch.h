@@ -22,6 +22,8 @@ void prefetch_init(struct prefetch *p, uint32_t n_layer);
 void prefetch_reached(struct prefetch *p, uint32_t il);
 /* Advice about layer il, most likely first; replaces earlier advice about it. */
 void prefetch_add(struct prefetch *p, uint32_t il, const uint32_t *units, uint32_t n);
+/* How much advice about layer il waits. */
+uint32_t prefetch_left(const struct prefetch *p, uint32_t il);
 /* Takes the most useful advice; false if there is none. */
 bool prefetch_take(struct prefetch *p, uint32_t *unit);
 

@@ -72,7 +72,7 @@ void weight_store_put(struct weight_store *ws, const struct io_read *r)
     ws->batch[ws->n_batch++] = *r;
 }
 
-static void flush(struct weight_store *ws)
+void weight_store_flush(struct weight_store *ws)
 {
     if (!ws->n_batch)
         return;
@@ -86,13 +86,12 @@ static void flush(struct weight_store *ws)
 
 void weight_store_progress(struct weight_store *ws)
 {
-    flush(ws);
+    weight_store_flush(ws);
     weight_store_expert_start(ws);
     weight_store_ring_start(ws);
-    weight_store_ahead_start(ws);
     weight_store_hint_start(ws);
     weight_store_warm_start(ws);
-    flush(ws);
+    weight_store_flush(ws);
 }
 
 static void row_done(struct weight_store *ws, uint32_t place, int error);
@@ -120,7 +119,7 @@ int weight_store_reap(struct weight_store *ws, bool block)
 {
     struct io_completion c[32];
     int all = 0, n;
-    flush(ws);
+    weight_store_flush(ws);
     do {
         n = ws->n_flight ? io_wait(ws->io, c, 32, block && !all) : 0;
         ws->n_flight -= (uint32_t)n;

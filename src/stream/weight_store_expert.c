@@ -195,6 +195,7 @@ static void start_read(struct weight_store *ws, uint32_t unit, uint32_t slot, bo
     if (hint)
         ++*(warm ? &ws->warm.n_reading : &ws->n_hint_units);
     ws->n_demand += hint ? 0 : s->n_runs;
+    ws->n_loading += !hint;
 }
 
 uint32_t weight_store_class_of(const struct weight_store *ws, uint32_t unit)
@@ -205,38 +206,6 @@ uint32_t weight_store_class_of(const struct weight_store *ws, uint32_t unit)
 void weight_store_read_warm(struct weight_store *ws, uint32_t unit, uint32_t slot)
 {
     start_read(ws, unit, slot, true, true);
-}
-
-void weight_store_window_leave(struct weight_store *ws, uint32_t slot)
-{
-    if (ws->slots[slot].window)
-        ws->window_bytes -= ws->slot_bytes[unit_cache_class(ws->cache, slot)];
-    ws->slots[slot].window = false;
-}
-
-void weight_store_unpin(struct weight_store *ws, uint32_t slot)
-{
-    if (ws->slots[slot].through)
-        unit_cache_unpin_through(ws->cache, slot);
-    else
-        unit_cache_unpin(ws->cache, slot);
-}
-
-uint32_t weight_store_read_through(struct weight_store *ws, uint32_t unit, uint32_t src, bool must)
-{
-    uint32_t size_class = ws->u->experts[src].size_class;
-    uint64_t evictions = unit_cache_evictions(ws->cache), more = ws->slot_bytes[size_class];
-    if ((!must && ws->window_bytes && ws->window_bytes + more > STORE_WINDOW_BYTES) ||
-        !weight_store_room(ws, ws->sources[src].n_runs))
-        return UNIT_CACHE_NONE;
-    uint32_t slot = unit_cache_claim(ws->cache, unit, size_class);
-    if (slot == UNIT_CACHE_NONE)
-        return slot;
-    start_read(ws, unit, slot, false, false);
-    ws->slots[slot].through = unit_cache_evictions(ws->cache) != evictions;
-    ws->slots[slot].window = true;
-    ws->window_bytes += more;
-    return slot;
 }
 
 static void entry_ready(struct weight_ticket *t, uint32_t i)
@@ -268,9 +237,10 @@ void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t r
     uint32_t unit = unit_cache_unit(ws->cache, slot);
     assert(s->n_open);
     s->n_open--;
-    if (!s->hint)
+    if (!s->hint) {
         ws->n_demand--;
-    else if (!s->n_open)
+        ws->n_loading -= !s->n_open;
+    } else if (!s->n_open)
         --*(s->warm ? &ws->warm.n_reading : &ws->n_hint_units);
     if (error) {
         s->error = error;
@@ -281,21 +251,19 @@ void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t r
     if (s->n_open)
         return;
     if (s->error) {
-        weight_store_window_leave(ws, slot);
         unit_cache_discard(ws->cache, slot);
         s->entry = UNIT_CACHE_NONE;
-        s->ahead = false;
         return;
     }
     unit_cache_loaded(ws->cache, slot);
-    if (s->entry != UNIT_CACHE_NONE)
-        entry_ready(&ws->ticket, s->entry);
-    else if (s->warm)
+    if (s->entry == UNIT_CACHE_NONE && s->warm)
         unit_cache_unpin_early(ws->cache, slot);
-    else if (s->hint)
+    else if (s->entry == UNIT_CACHE_NONE && s->hint)
         unit_cache_unpin_ahead(ws->cache, slot);
-    else if (!s->ahead) /* else its pin is that of the read-ahead now */
-        weight_store_unpin(ws, slot);
+    else if (s->entry == UNIT_CACHE_NONE)
+        unit_cache_unpin(ws->cache, slot);
+    else
+        entry_ready(&ws->ticket, s->entry);
 }
 
 /* ---- tickets ------------------------------------------------------------------ */
@@ -316,12 +284,10 @@ static bool attach(struct weight_store *ws, struct weight_ticket *t, uint32_t i,
         for (uint32_t r = 0; r < x->n_runs; r++)
             ws->stats.bytes_hint_used += run_window(ws, &x->run[r], (uint32_t)e->id).len;
     }
-    if (!t->sweep) /* used by a token: the policy's from now on */
-        s->through = false;
     if (unit_cache_ready(ws->cache, slot)) {
         s->hint = false;
-        e->hit = !s->fresh;
-        ws->stats.hits += e->hit;
+        e->hit = true;
+        ws->stats.hits++;
         unit_cache_pin(ws->cache, slot);
         entry_ready(t, i);
     } else {
@@ -341,23 +307,10 @@ static bool give_way(struct weight_store *ws, struct weight_ticket *t, uint32_t 
         ws->slots[e->slot].entry = UNIT_CACHE_NONE;
         ws->stats.hits -= e->hit;
         e->hit = false;
-        weight_store_window_leave(ws, e->slot);
-        weight_store_unpin(ws, e->slot);
+        unit_cache_unpin(ws->cache, e->slot);
         return true;
     }
     return false;
-}
-
-/* The reads of the ticket's next wanted unit. */
-static uint32_t begin(struct weight_store *ws, const struct weight_ticket *t)
-{
-    uint32_t unit = t->entries[t->next_want].unit;
-    if (t->sweep)
-        return weight_store_read_through(ws, unit, t->src, t->next_want - t->next_hand < STORE_GIVE_UNITS);
-    uint32_t slot = unit_cache_claim(ws->cache, unit, ws->u->experts[t->src].size_class);
-    if (slot != UNIT_CACHE_NONE)
-        start_read(ws, unit, slot, false, false);
-    return slot;
 }
 
 void weight_store_expert_start(struct weight_store *ws)
@@ -365,7 +318,9 @@ void weight_store_expert_start(struct weight_store *ws)
     struct weight_ticket *t = &ws->ticket;
     if (!t->live || t->failed)
         return;
+    uint32_t size_class = ws->u->experts[t->src].size_class;
     uint32_t n_runs = ws->sources[t->src].n_runs;
+    uint64_t wave = t->ordered ? 4 * STORE_WAVE_BYTES : STORE_WAVE_BYTES;
     for (; t->next_want < t->n; t->next_want++) {
         struct store_entry *e = &t->entries[t->next_want];
         if (e->state != ENTRY_WANTED)
@@ -376,14 +331,17 @@ void weight_store_expert_start(struct weight_store *ws)
                 return;
             continue;
         }
-        if (!weight_store_room(ws, n_runs))
+        if (!weight_store_room(ws, n_runs) ||
+            (ws->n_loading >= 2 && ws->n_loading * ws->sources[t->src].slot_bytes >= wave))
             return;
-        slot = begin(ws, t);
+        slot = unit_cache_claim(ws->cache, e->unit, size_class);
         if (slot == UNIT_CACHE_NONE && t->ordered && t->next_want - t->next_hand < STORE_GIVE_UNITS &&
             give_way(ws, t, t->next_want))
-            slot = begin(ws, t);
+            slot = unit_cache_claim(ws->cache, e->unit, size_class);
         if (slot == UNIT_CACHE_NONE)
             return;
+        start_read(ws, e->unit, slot, false, false);
+        weight_store_flush(ws); /* the drive works while the next one is prepared */
         ws->slots[slot].entry = t->next_want;
         e->slot = slot;
         e->state = ENTRY_LOADING;
@@ -400,9 +358,8 @@ static void end_ticket(struct weight_store *ws, struct weight_ticket *t)
         if (e->state == ENTRY_LOADING && ws->slots[e->slot].entry != i)
             continue;
         ws->slots[e->slot].entry = UNIT_CACHE_NONE;
-        weight_store_window_leave(ws, e->slot);
         if (e->state == ENTRY_READY)
-            weight_store_unpin(ws, e->slot);
+            unit_cache_unpin(ws->cache, e->slot);
     }
     t->live = false;
 }
@@ -448,12 +405,12 @@ int weight_store_request(struct weight_store *ws, uint32_t il, const int32_t *id
     t->live = true;
     t->failed = false;
     t->ordered = ordered;
-    t->sweep = ordered && (uint64_t)n * 8 >= (uint64_t)x->n_expert * STORE_SWEEP_EIGHTHS;
     t->il = il;
     t->src = src;
     t->n = t->n_left = n;
     t->next_want = t->next_hand = t->n_ready = t->ready_head = 0;
     ws->stats.requests += n;
+    ws->advice_dry = ws->advice_no[0][il] && !prefetch_left(&ws->prefetch, il);
     count_foreseen(ws, t);
     prefetch_reached(&ws->prefetch, il);
     /* All that is here is pinned before any miss may evict it. */
@@ -462,7 +419,6 @@ int weight_store_request(struct weight_store *ws, uint32_t il, const int32_t *id
         if (slot != UNIT_CACHE_NONE)
             attach(ws, t, i, slot);
     }
-    weight_store_ahead_drop(ws);
     weight_store_progress(ws);
     *out = t;
     return 0;
@@ -484,8 +440,6 @@ static void hand_over(struct weight_store *ws, struct weight_ticket *t, uint32_t
     e->state = ENTRY_HANDED;
     ws->slots[e->slot].entry = UNIT_CACHE_NONE;
     ws->slots[e->slot].hint = false;
-    ws->slots[e->slot].fresh = false;
-    weight_store_window_leave(ws, e->slot);
     t->n_left--;
 }
 
@@ -537,7 +491,7 @@ uint32_t weight_store_ticket_left(const struct weight_ticket *t) { return t->liv
 
 void weight_store_release(struct weight_store *ws, const struct weight_view *v)
 {
-    weight_store_unpin(ws, v->slot);
+    unit_cache_unpin(ws->cache, v->slot);
 }
 
 void weight_store_abandon(struct weight_store *ws, struct weight_ticket *t)
@@ -554,6 +508,8 @@ uint32_t weight_store_spare(const struct weight_store *ws, uint32_t il)
 }
 
 /* ---- hints -------------------------------------------------------------------- */
+
+bool weight_store_advice_dry(const struct weight_store *ws) { return ws->advice_dry; }
 
 /* For count_foreseen. */
 static void note_advice(struct weight_store *ws, uint32_t il, uint32_t n)
@@ -580,6 +536,15 @@ void weight_store_hint(struct weight_store *ws, uint32_t il, const int32_t *ids,
         if (ids[i] >= 0 && (uint32_t)ids[i] < x->n_expert)
             ws->hint_units[kept++] = x->first_unit + (uint32_t)ids[i];
     note_advice(ws, il, kept);
+    uint32_t missing = 0;
+    for (uint32_t i = 0; i < kept; i++) {
+        uint32_t slot = unit_cache_find(ws->cache, ws->hint_units[i]);
+        if (slot == UNIT_CACHE_NONE)
+            ws->hint_units[missing++] = ws->hint_units[i];
+        else if (il == ws->prefetch.il + 1)
+            unit_cache_touch(ws->cache, slot); /* here already: keep it until then */
+    }
+    kept = missing;
     prefetch_add(&ws->prefetch, il, ws->hint_units, kept);
     weight_store_progress(ws);
 }
@@ -593,10 +558,8 @@ void weight_store_hint_start(struct weight_store *ws)
     while (ws->n_hint_units < STORE_HINT_UNITS && ws->prefetch.n && weight_store_room(ws, UNITS_MAX_PARTS) &&
            prefetch_take(&ws->prefetch, &unit)) {
         uint32_t slot = unit_cache_find(ws->cache, unit);
-        if (slot != UNIT_CACHE_NONE) {
-            unit_cache_touch(ws->cache, slot); /* here already: keep it until then */
+        if (slot != UNIT_CACHE_NONE)
             continue;
-        }
         slot = unit_cache_claim(ws->cache, unit, weight_store_class_of(ws, unit));
         if (slot != UNIT_CACHE_NONE)
             start_read(ws, unit, slot, true, false);

@@ -2,15 +2,13 @@
  *
  *   weight_store.c          create, free, reads and their completions, rows
  *   weight_store_expert.c   tickets, views, hints
- *   weight_store_ahead.c    the next layer's experts, while a large pass computes this one's
  *   weight_store_dense.c    pinned slabs and the ring
  *   weight_store_warm.c     what an earlier run used most
  *
  * All reads pass through one small batch in front of io, which is handed over at
  * once; a new read is only begun when weight_store_room says that io will take it.
  * What is begun first is a matter of progress: experts that a ticket waits for, then slabs
- * ahead, then the next layer's experts of a large pass, then (only if nothing else is at the drive) hints, then what
- * an earlier run used.  One thread; no locks. */
+ * ahead, then (only if neither is at the drive) hints, then what an earlier run used.  One thread; no locks. */
 #ifndef SLUICE_STREAM_WEIGHT_STORE_INTERNAL_H
 #define SLUICE_STREAM_WEIGHT_STORE_INTERNAL_H
 
@@ -24,13 +22,13 @@ enum {
     STORE_HINT_UNITS = 2, /* hinted units at the drive */
     STORE_WARM_DEEP = 8,  /* units of an earlier run at the drive while the caller is idle */
     STORE_GIVE_UNITS = 4, /* with so many ahead of its caller, an ordered ticket's hits keep their slots */
-    STORE_WINDOW_BYTES = 320 << 20, /* read by a large pass and not computed yet: the drive's rate times the time
-                                       between two layers' experts */
-    STORE_HELD_BYTES = 192 << 20, /* computed at a time by such a pass */
-    STORE_SWEEP_EIGHTHS = 7, /* of a layer's experts make an ordered ticket a sweep */
     STORE_RING_READS = 4, /* slabs at the drive */
     STORE_RING_MAX = 256, /* slabs in the ring */
     STORE_ROWS = 64,      /* rows in flight */
+    /* Experts on demand that are at the drive: so many bytes, at least two.  Deep enough for any drive, and yet more
+     * than one wave where there is much to read: some virtual drives report nothing before all that they have been given
+     * is done, and what has come is to be computed while the rest is on its way. */
+    STORE_WAVE_BYTES = 6 << 20,
     STORE_PIECES = 16,    /* pieces of pinned slabs in flight */
     STORE_PIECE_BYTES = 4 << 20,
 };
@@ -66,10 +64,6 @@ struct store_slot { /* what unit_cache does not know */
     uint8_t error_run;
     bool hint; /* read on advice, not asked for since */
     bool warm; /* the advice is an earlier run's */
-    bool ahead;   /* pinned by weight_store_ahead until the next request */
-    bool fresh;   /* read by it, not asked for since */
-    bool window;  /* counted in window_bytes */
-    bool through; /* took another unit's place in a large pass, and gives it up first */
     int error; /* of a run, or 0 */
 };
 
@@ -83,7 +77,6 @@ struct store_entry {
 
 struct weight_ticket {
     bool live, ordered, failed;
-    bool sweep; /* nearly all experts of its layer: a large pass */
     uint32_t il, src;
     uint32_t n, n_left;           /* experts; not handed over yet */
     uint32_t next_want;           /* entries before it are not WANTED */
@@ -93,10 +86,6 @@ struct weight_ticket {
     struct store_entry *entries;  /* [largest n_expert] */
     struct sluice_error err;      /* of the read that failed */
 };
-
-/* What weight_store_ahead was told: units of a source, ascending; those before `next` are pinned or at the drive
- * (or were not to be had). */
-struct store_ahead { uint32_t src, next; bool live; };
 
 /* A slab in the ring, from its read to its release. */
 struct store_ring_entry {
@@ -162,6 +151,7 @@ struct weight_store {
     struct io_read batch[STORE_BATCH];
     uint32_t n_batch, n_flight;
     uint32_t n_demand; /* in batch or flight, hints not counted */
+    uint32_t n_loading; /* experts among them */
     /* experts */
     struct unit_cache *cache;
     struct prefetch prefetch;
@@ -173,8 +163,6 @@ struct weight_store {
     uint64_t *class_off, *slot_bytes;
     uint32_t *class_slots;
     struct weight_ticket ticket;
-    struct store_ahead ahead;
-    uint64_t window_bytes; /* slots that large passes have begun to read and not handed over */
     uint32_t *asked; /* [n_units] number of the last ticket that wanted it */
     uint32_t ticket_no;
     uint32_t *hint_units;  /* [largest n_expert] scratch */
@@ -183,6 +171,7 @@ struct weight_store {
      * that it named carry. */
     uint32_t *advised[2]; /* [n_units] */
     uint32_t advice_no[2][MODEL_MAX_LAYERS], n_advice;
+    bool advice_dry;
     struct store_dense dense;
     struct store_warm warm;
     struct store_rows rows;
@@ -203,6 +192,7 @@ const char *weight_store_reason(int error);
 
 bool weight_store_room(const struct weight_store *ws, uint32_t n_reads);
 void weight_store_put(struct weight_store *ws, const struct io_read *r); /* after weight_store_room */
+void weight_store_flush(struct weight_store *ws);                        /* hands the batch to io */
 /* Starts whatever should be read next; then hands the batch to io. */
 void weight_store_progress(struct weight_store *ws);
 /* Takes in completions; waits for one if `block` and any read is in flight.  Returns their number. */
@@ -213,13 +203,6 @@ int weight_store_expert_create(struct weight_store *ws, const struct weight_stor
 void weight_store_expert_free(struct weight_store *ws);
 void weight_store_expert_start(struct weight_store *ws); /* reads that the ticket wants */
 void weight_store_hint_start(struct weight_store *ws);
-void weight_store_ahead_start(struct weight_store *ws);
-void weight_store_ahead_drop(struct weight_store *ws); /* its pins go */
-/* A slot for a read of a large pass, begun: NONE where the slots are full, or io is, or (unless it must be now)
- * the window. */
-uint32_t weight_store_read_through(struct weight_store *ws, uint32_t unit, uint32_t src, bool must);
-void weight_store_window_leave(struct weight_store *ws, uint32_t slot);
-void weight_store_unpin(struct weight_store *ws, uint32_t slot); /* to the place that its last use asks for */
 void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t run, int error);
 uint32_t weight_store_class_of(const struct weight_store *ws, uint32_t unit);
 /* Begins to read a unit of an earlier run into a slot claimed for it. */

@@ -183,6 +183,10 @@ n=$(sed -n '/"generation"/,$s/^ *"bytes_read_hint": \([0-9]*\),*$/\1/p' "$tmp/lo
 [ "${n:-0}" -gt 0 ]; ok "look-ahead: reads by hints (${n:-none})" $?
 "$sluice" "${look[@]}" --ram 20M --no-hint --json "$tmp/look.json" >"$tmp/look2" && grep -q '"bytes_read_hint": 0' "$tmp/look.json"
 ok "look-ahead: none with --no-hint" $?
+"$sluice" "${look[@]/-q/-v}" --ram 20M >"$tmp/look4" 2>"$tmp/err"
+cmp -s "$tmp/look1" "$tmp/look4" && grep -q 'look-ahead reads where they pay' "$tmp/err" &&
+    grep -q 'look-ahead: on for .*ms with and .*ms without' "$tmp/err"
+ok "look-ahead: decided as it runs" $?
 "$sluice" "${look[@]}" --ram unlimited >"$tmp/look3"
 [ -s "$tmp/look1" ] && cmp -s "$tmp/look1" "$tmp/look2" && cmp -s "$tmp/look1" "$tmp/look3"; ok "look-ahead: the same text" $?
 for i in $(seq 24); do printf "\\x$(printf %02x $((i * 37 % 251)))\\x$((i % 4))\\0\\0"; done >"$tmp/ids"
