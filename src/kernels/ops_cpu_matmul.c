@@ -84,9 +84,9 @@ void ops_cpu_matmul(struct ops *o, const struct ops_matmul *a)
     uint64_t rows = 0;
     for (uint32_t k = 0; k < a->n_outs; k++)
         rows += a->outs[k].w.n_rows;
-    /* about eight tasks a thread, in panels of 16 to 128 rows */
-    uint64_t panel = rows / ((uint64_t)j.c->n_threads * 8) / 16 * 16;
-    j.panel = panel < 16 ? 16 : panel > 128 ? 128 : (uint32_t)panel;
+    /* about eight tasks a thread, in panels of 16 rows to 128, or 256 where each has many tokens to copy */
+    const uint64_t panel = rows / ((uint64_t)j.c->n_threads * 8) / 16 * 16, most = a->n_tok < 32 ? 128 : 256;
+    j.panel = panel < 16 ? 16 : panel > most ? (uint32_t)most : (uint32_t)panel;
     int n = 0;
     for (uint32_t k = 0; k < a->n_outs; k++)
         n += (int)((a->outs[k].w.n_rows + j.panel - 1) / j.panel);

@@ -1,12 +1,11 @@
-/* q_avx512: q8 products of every quantised type with AVX-512 VNNI: few tokens, and the unpacking of
- * panels for many.  See q_avx512.h. */
-#include "kernels/q_avx512.h"
+/* q_avx512: q8 products of every quantised type with AVX-512 VNNI, few tokens; and the table.  See
+ * q_avx512.h. */
+#include "kernels/qpanel_avx512.h"
 
 #include "kernels/kern_types.h"
 
 enum {
-    FEW_TOKENS = 4,  /* at once, for each row that is unpacked */
-    MANY_TOKENS = 8, /* from here on unpacking a panel pays */
+    FEW_TOKENS = 4, /* at once, for each row that is unpacked */
 };
 
 /* Asks for what lies one panel ahead: at every place the same distance, so each line once. */
@@ -258,136 +257,17 @@ QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t 
     }
 }
 
-/* ---- panels for many tokens ---- */
-
-/* v[16] of 64 bytes, a row each, to 16 registers of one quartet of 16 rows each. */
-QDEC_INLINE void q512_store_quartets(const __m512i *v, uint8_t *dst)
-{
-    __m512i t[16];
-    QDEC_UNROLL
-    for (int i = 0; i < 4; i++) { /* 4x4 within 128-bit lanes */
-        const __m512i *p = v + 4 * i;
-        __m512i a = _mm512_unpacklo_epi32(p[0], p[1]), b = _mm512_unpackhi_epi32(p[0], p[1]);
-        __m512i c = _mm512_unpacklo_epi32(p[2], p[3]), d = _mm512_unpackhi_epi32(p[2], p[3]);
-        t[4 * i] = _mm512_unpacklo_epi64(a, c);
-        t[4 * i + 1] = _mm512_unpackhi_epi64(a, c);
-        t[4 * i + 2] = _mm512_unpacklo_epi64(b, d);
-        t[4 * i + 3] = _mm512_unpackhi_epi64(b, d);
-    }
-    QDEC_UNROLL
-    for (int j = 0; j < 4; j++) { /* lane k of t[4i + j]: quartet 4k + j of rows 4i .. 4i+3 */
-        __m512i ab0 = _mm512_shuffle_i32x4(t[j], t[4 + j], 0x44),
-                ab2 = _mm512_shuffle_i32x4(t[j], t[4 + j], 0xee);
-        __m512i cd0 = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0x44),
-                cd2 = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0xee);
-        _mm512_store_si512(dst + 64 * j, _mm512_shuffle_i32x4(ab0, cd0, 0x88));
-        _mm512_store_si512(dst + 64 * (4 + j), _mm512_shuffle_i32x4(ab0, cd0, 0xdd));
-        _mm512_store_si512(dst + 64 * (8 + j), _mm512_shuffle_i32x4(ab2, cd2, 0x88));
-        _mm512_store_si512(dst + 64 * (12 + j), _mm512_shuffle_i32x4(ab2, cd2, 0xdd));
-    }
-}
-
-QDEC_INLINE void q512_pack_256(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr, uint32_t n,
-                               uint8_t *dst)
-{
-    static const int8_t ones[256] = {[0 ... 255] = 1};
-    const uint32_t bytes = qdec_bytes(type);
-    const __m512i bias = _mm512_set1_epi8((char)qdec_bias(type));
-    for (uint32_t b = 0; b < n / 256; b++, dst += QP_BYTES) {
-        __m512i q[4][16], part[16];
-        uint16_t d_raw[16] __attribute__((aligned(32))), m_raw[16] __attribute__((aligned(32)));
-        int16_t *scale = (int16_t *)(dst + QP_SCALE), *min = (int16_t *)(dst + QP_MIN);
-        for (uint32_t r = 0; r < 16; r++) { /* rows that are not there are the last one again */
-            const uint8_t *s = w + (r < nr ? r : nr - 1) * row_bytes + b * bytes;
-            struct q512_block blk;
-            int16_t sc[16], mn[16];
-            q512_prefetch(s, 16 * row_bytes, bytes);
-            q512_unpack(type, s, &blk);
-            for (int i = 0; i < 4; i++)
-                q[i][r] = _mm512_sub_epi8(blk.q[i], bias);
-            part[r] = q512_dot(type, &blk, ones, _mm256_set1_epi16(16));
-            d_raw[r] = blk.d;
-            m_raw[r] = blk.m;
-            _mm256_storeu_si256((__m256i *)sc, blk.scale);
-            _mm256_storeu_si256((__m256i *)mn, blk.min);
-            for (int g = 0; g < 16 && qdec_group(type) != 256; g += qdec_group(type) / 16)
-                scale[16 * g + (int)r] = sc[g];
-            for (int g = 0; g < 16 && qdec_has_min(type); g++)
-                min[32 * (g / 2) + 2 * (int)r + g % 2] = mn[g];
-        }
-        for (int i = 0; i < 4; i++)
-            q512_store_quartets(q[i], dst + 1024 * i);
-        _mm512_store_si512(dst + QP_CORR, _mm512_slli_epi32(q512_tree(part), 7));
-        _mm512_store_ps(dst + QP_D, q512_d(type, d_raw));
-        _mm512_store_ps(dst + QP_M, q512_m(type, m_raw));
-    }
-}
-
-QDEC_INLINE void q512_pack_32(uint32_t type, const uint8_t *w, size_t row_bytes, uint32_t nr, uint32_t n,
-                              uint8_t *dst)
-{
-    const int per = q512_per_64(type), bias = qdec_bias(type);
-    const uint32_t n32 = n / 32;
-    for (uint32_t b = 0; b < n32; b += 2) {
-        __m512i q[16], part[16], s[4];
-        uint16_t d_raw[4][16] __attribute__((aligned(32))) = {{0}},
-                              m_raw[2][16] __attribute__((aligned(32))) = {{0}};
-        const bool whole = b + 1 < n32;
-        uint8_t *chunk = dst + b / 8 * (per == 4 ? QP16_BYTES : QP32_BYTES);
-        int u = (int)(b / 2 % 4);
-        for (uint32_t r = 0; r < 16; r++) {
-            const uint8_t *row = w + (r < nr ? r : nr - 1) * row_bytes;
-            uint16_t dr[4] = {0}, mr[2] = {0};
-            q512_prefetch(row + (size_t)b * 32 * qdec_bytes(type) / qdec_elems(type), 16 * row_bytes, 1);
-            __m512i v = q512_unpack_32(type, row, b, whole, dr, mr);
-            for (int j = 0; j < per; j++)
-                d_raw[j][r] = dr[j];
-            for (int j = 0; j < 2; j++)
-                m_raw[j][r] = mr[j];
-            part[r] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v, _mm512_set1_epi8(1));
-            q[r] = _mm512_sub_epi8(v, _mm512_set1_epi8((char)bias));
-        }
-        q512_store_quartets(q, chunk + 1024 * u);
-        q512_tree_32(type, part, s);
-        for (int j = 0; j < per; j++) {
-            int k = per * u + j, sum_bias = bias * (per == 4 ? 16 : 32);
-            __m512i corr = _mm512_slli_epi32(_mm512_sub_epi32(s[j], _mm512_set1_epi32(sum_bias)), 7);
-            _mm512_store_si512(chunk + (per == 4 ? QP16_CORR : QP32_CORR) + 64 * k, corr);
-            _mm512_store_ps(chunk + (per == 4 ? QP16_D : QP32_D) + 64 * k, q512_d(type, d_raw[j]));
-            if (per == 2)
-                _mm512_store_ps(chunk + QP32_M + 64 * k, q512_m(type, m_raw[j]));
-        }
-    }
-}
-
-QDEC_INLINE void q512_many(uint32_t type, const struct q512_args *a)
-{
-    const bool big = qdec_is_256(type);
-    const int kind = big ? qdec_group(type) : type == DTYPE_NVFP4 ? -16 : -32;
-    size_t panel_bytes = (size_t)((a->n + 255) / 256) * (big           ? QP_BYTES
-                                                         : kind == -16 ? QP16_BYTES
-                                                                       : QP32_BYTES);
-    qpanel_fn *fn = qpanel_avx512_get(kind, qdec_has_min(type));
-    struct qpanel p = {.panel = a->scratch, .n = a->n, .x = a->x, .idx = a->idx, .n_tok = a->n_tok,
-                       .ld_out = a->ld_out, .xt = (uint8_t *)a->scratch + panel_bytes};
-    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
-        const uint8_t *w = a->w + r0 * a->row_bytes;
-        p.n_rows = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
-        p.out = a->out + r0;
-        if (big)
-            q512_pack_256(type, w, a->row_bytes, p.n_rows, a->n, a->scratch);
-        else
-            q512_pack_32(type, w, a->row_bytes, p.n_rows, a->n, a->scratch);
-        fn(&p);
-    }
-}
-
 /* ---- the table ---- */
+
+/* From here on unpacking a panel pays. */
+QDEC_INLINE uint32_t q512_many(uint32_t type) { return qdec_is_256(type) && type != DTYPE_Q4_K ? 5 : 4; }
 
 QDEC_INLINE void q512_matmul(uint32_t type, const struct q512_args *a)
 {
-    if (a->n_tok >= MANY_TOKENS) {
-        q512_many(type, a);
+    if (a->n_tok >= q512_many(type)) {
+        struct qpanel p;
+        if (qpanel_avx512_get(type, &p))
+            qpanel_avx512_run(&p, a);
         return;
     }
     if (qfew32_avx512_run(type, a))

@@ -3,53 +3,14 @@
  * The order of floats is one sequential accumulator for a row and a token (quant.h), so rows go into
  * lanes: 16 at a time, a "panel".  For few tokens (q_avx512.c) each row's products of a chunk of 256 weights
  * are summed in its own register, and a tree turns 16 such registers into one of 16 rows.  For many tokens
- * (qpanel_avx512.c) a panel is first unpacked with rows in lanes, and no sum crosses lanes:
- *
- *   chunk of a panel, 256 weights of 16 rows, as signed bytes: q[64][16][4] (weight quartet, row, weight)
- *     blocks of 256:  scale int16[16][16] (group of 16, row); min int16[8][16][2] (pair of groups, row,
- *                     group); corr int32[16]; d, m float[16]
- *     blocks of 32:   corr int32[8][16]; d, m float[8][16];  of 16: corr int32[16][16], d float[16][16]
- *
- * VNNI multiplies unsigned with signed bytes: there activations are x + 128, and corr = 128 * sum of
- * scale * q is what that adds.  Integer sums are exact, so neither path nor offset can change a bit. */
+ * (qpanel_avx512.h) a panel is first unpacked with rows in lanes, and no sum crosses lanes. */
 #ifndef SLUICE_KERNELS_Q_AVX512_H
 #define SLUICE_KERNELS_Q_AVX512_H
 
 #include "kernels/kern.h"
 #include "kernels/qdec_x86.h"
 
-enum { QP_Q = 4096 }; /* bytes of a chunk's weights; the rest follows */
-/* Chunks of blocks of 256. */
-enum {
-    QP_SCALE = QP_Q,
-    QP_MIN = QP_SCALE + 512,
-    QP_CORR = QP_MIN + 512,
-    QP_D = QP_CORR + 64,
-    QP_M = QP_D + 64,
-    QP_BYTES = QP_M + 64
-};
-/* Chunks of blocks of 32 and of 16. */
-enum { QP32_CORR = QP_Q, QP32_D = QP32_CORR + 512, QP32_M = QP32_D + 512, QP32_BYTES = QP32_M + 512 };
-enum { QP16_CORR = QP_Q, QP16_D = QP16_CORR + 1024, QP16_BYTES = QP16_D + 1024 };
-
-#define QP_TOKENS 12 /* in a tile of the many-token path */
-
-/* One panel against all tokens.  kind: the weights of a product block that share a scale: 256 (blocks of 256,
- * all scales 1), 32 or 16 (the same with scales), -32 or -16 (product blocks of 32 or 16).
- * xt: room for QP_TOKENS * (n rounded up to 64) bytes. */
-struct qpanel {
-    const uint8_t *panel;
-    uint32_t n, n_rows; /* n_rows <= 16 of the panel are stored */
-    const struct kern_acts *x;
-    const int32_t *idx;
-    uint32_t n_tok;
-    float *out;
-    size_t ld_out;
-    uint8_t *xt;
-};
-typedef void qpanel_fn(const struct qpanel *p);
-qpanel_fn *qpanel_avx512_get(int kind, bool has_min);
-
+/* The arguments of a product, as kern.h has them. */
 struct q512_args {
     const uint8_t *w;
     size_t row_bytes;

@@ -1,180 +1,290 @@
-/* qpanel_avx512: an unpacked panel of 16 rows against many tokens.  See q_avx512.h for the layout.
+/* qpanel_avx512: unpacked chunks of 16 rows against tiles of tokens.  See qpanel_avx512.h for the layouts.
  *
- * Tokens go in tiles of T, whose activations are first copied as x + 128 into xt[n / 64][T][64].  In the
- * inner loop a register of weights (4 of each of 16 rows) meets 4 activations of each token, broadcast. */
-#include "kernels/q_avx512.h"
+ *   for tokens, as many as scratch holds:  copy them into tiles
+ *       for panels of 16 rows, for chunks of 256 weights:  unpack;  for tiles:  sum[T][16] += chunk x tile
+ *
+ * In the inner loop a register of weights (4 of each of 16 rows) meets 4 activations of each token, broadcast
+ * from memory. */
+#include "kernels/qpanel_avx512.h"
 
-struct tile {
-    const float *d[QP_TOKENS];
-    const int16_t *sum16[QP_TOKENS];
-};
+/* ---- a chunk and a tile ---- */
 
-QDEC_INLINE void tile_load(const struct qpanel *p, uint32_t t0, const int T, struct tile *tile)
-{
-    const uint32_t n = p->n, whole = n / 64;
-    const __m512i flip = _mm512_set1_epi8((char)0x80);
-    for (int t = 0; t < T; t++) {
-        size_t row = p->idx ? (size_t)p->idx[t0 + (uint32_t)t] : t0 + (uint32_t)t;
-        const int8_t *q = p->x->q + row * n;
-        uint8_t *dst = p->xt + 64 * t;
-        for (uint32_t k = 0; k < whole; k++)
-            _mm512_store_si512(dst + (size_t)k * 64 * T,
-                               _mm512_xor_si512(_mm512_loadu_si512(q + 64 * k), flip));
-        if (n % 64) /* 32 are left */
-            _mm512_store_si512(dst + (size_t)whole * 64 * T,
-                               _mm512_xor_si512(_mm512_maskz_loadu_epi8(0xffffffff, q + 64 * whole), flip));
-        tile->d[t] = p->x->d + row * (n / p->x->act_block);
-        tile->sum16[t] = p->x->sum16 + row * (n / 16);
-    }
-}
+QDEC_INLINE __m512i tile_bcast(const uint8_t *p) { return _mm512_set1_epi32((int)qdec_u32(p)); }
 
-/* acc[t] += weight quartets k0 .. k0 + n - 1 of a chunk with those of T tokens; x: the chunk's,
- * [4][T][64]. */
-QDEC_INLINE void panel_dot(const uint8_t *w, const uint8_t *x, const int T, int k0, const int n, __m512i *acc)
+/* acc[t] += n quartets of weights from w on with those of T tokens from x on (within 64 activations). */
+QDEC_INLINE void tile_dot(const uint8_t *w, const uint8_t *x, const int T, const int n, __m512i *acc)
 {
     QDEC_UNROLL
     for (int j = 0; j < n; j++) {
-        int k = k0 + j;
-        __m512i v = _mm512_load_si512(w + 64 * k);
-        const uint8_t *xk = x + k / 16 * 64 * T + k % 16 * 4;
+        __m512i v = _mm512_load_si512(w + 64 * j);
         QDEC_UNROLL
         for (int t = 0; t < T; t++)
-            acc[t] = _mm512_dpbusd_epi32(acc[t], _mm512_set1_epi32((int)qdec_u32(xk + 64 * t)), v);
+            acc[t] = _mm512_dpbusd_epi32(acc[t], v, tile_bcast(x + 64 * t + 4 * j));
     }
 }
 
-QDEC_INLINE void tile_256(const struct qpanel *p, uint32_t t0, const int T, const int group,
-                          const bool has_min)
+/* acc[t] += sum over pairs of groups of the chunk's pairs with token t's sums. */
+QDEC_INLINE void tile_pairs(const uint8_t *w, const uint8_t *sums, const int T, const int n_pairs,
+                            __m512i *acc)
 {
-    struct tile tile;
-    __m512 sum[QP_TOKENS];
-    tile_load(p, t0, T, &tile);
-    for (int t = 0; t < T; t++)
-        sum[t] = _mm512_setzero_ps();
-    const uint8_t *w = p->panel, *x = p->xt;
-    for (uint32_t b = 0; b < p->n / 256; b++, w += QP_BYTES, x += 256 * T) {
-        __m512i isum[QP_TOKENS], corr = _mm512_load_si512(w + QP_CORR);
+    QDEC_UNROLL
+    for (int g = 0; g < n_pairs; g++) {
+        __m512i v = _mm512_load_si512(w + QP_PAIR + 64 * g);
         QDEC_UNROLL
         for (int t = 0; t < T; t++)
-            isum[t] = _mm512_sub_epi32(_mm512_setzero_si512(), corr);
-        if (group == 256) {
-            for (int i = 0; i < 4; i++)
-                panel_dot(w, x, T, 16 * i, 16, isum);
-        } else {
-            for (int g = 0; g < 256 / group; g++) {
-                __m512i acc[QP_TOKENS];
-                __m512i s =
-                    _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)(w + QP_SCALE + 2 * group * g)));
-                QDEC_UNROLL
-                for (int t = 0; t < T; t++)
-                    acc[t] = _mm512_setzero_si512();
-                panel_dot(w, x, T, group / 4 * g, group / 4, acc);
-                QDEC_UNROLL
-                for (int t = 0; t < T; t++)
-                    isum[t] = _mm512_add_epi32(isum[t], _mm512_mullo_epi32(acc[t], s));
-            }
-        }
-        __m512 d = _mm512_load_ps(w + QP_D), m = _mm512_load_ps(w + QP_M);
+            acc[t] = _mm512_dpwssd_epi32(acc[t], v, tile_bcast(sums + 32 * t + 4 * g));
+    }
+}
+
+/* sum[t] = fma(scale of the chunk * scale of the token, v[t], sum[t]) */
+QDEC_INLINE void tile_add(__m512 d, const uint8_t *dx, const int T, const __m512i *v, float *sum)
+{
+    QDEC_UNROLL
+    for (int t = 0; t < T; t++) {
+        __m512 s = _mm512_mul_ps(d, _mm512_castsi512_ps(tile_bcast(dx + 4 * t)));
+        _mm512_store_ps(sum + 16 * t,
+                        _mm512_fmadd_ps(s, _mm512_cvtepi32_ps(v[t]), _mm512_load_ps(sum + 16 * t)));
+    }
+}
+
+enum tile_kind { TILE_PLAIN, TILE_BIAS, TILE_MIN };
+
+QDEC_INLINE void tile_256(const uint8_t *w, const uint8_t *x, float *sum, const int T, const int group,
+                          const enum tile_kind kind)
+{
+    const uint8_t *sums = x + QP_TILE_SUM(T), *dx = x + QP_TILE_D_256(T);
+    const int n_pairs = 128 / group;
+    __m512i isum[QP_TOKENS];
+    QDEC_UNROLL
+    for (int t = 0; t < T; t++)
+        isum[t] = group == 256 ? tile_bcast(sums + 32 * t) : _mm512_setzero_si512();
+    if (kind == TILE_BIAS && group != 256)
+        tile_pairs(w, sums, T, n_pairs, isum);
+    for (int i = 0; i < 4; i++) {
+        const int per = group < 64 ? group : 64;
         QDEC_UNROLL
-        for (int t = 0; t < T; t++) {
-            __m512 dx = _mm512_set1_ps(tile.d[t][b]);
-            sum[t] = _mm512_fmadd_ps(_mm512_mul_ps(d, dx), _mm512_cvtepi32_ps(isum[t]), sum[t]);
-            if (has_min) {
-                const uint8_t *s16 = (const uint8_t *)(tile.sum16[t] + 16 * b);
-                __m512i msum = _mm512_setzero_si512();
-                for (int g = 0; g < 8; g++)
-                    msum = _mm512_dpwssd_epi32(msum, _mm512_load_si512(w + QP_MIN + 64 * g),
-                                               _mm512_set1_epi32((int)qdec_u32(s16 + 4 * g)));
-                sum[t] = _mm512_fmadd_ps(_mm512_mul_ps(m, dx), _mm512_cvtepi32_ps(msum), sum[t]);
+        for (int g = 0; g < 64 / per; g++) {
+            const uint8_t *wg = w + 1024 * i + 16 * per * g, *xg = x + 64 * T * i + per * g;
+            if (group == 256) {
+                tile_dot(wg, xg, T, 16, isum);
+                continue;
             }
+            __m512i acc[QP_TOKENS], s = _mm512_load_si512(w + QP_SCALE + 64 * (64 / per * i + g));
+            QDEC_UNROLL
+            for (int t = 0; t < T; t++)
+                acc[t] = _mm512_setzero_si512();
+            tile_dot(wg, xg, T, per / 4, acc);
+            QDEC_UNROLL
+            for (int t = 0; t < T; t++)
+                isum[t] = _mm512_add_epi32(isum[t], _mm512_mullo_epi32(acc[t], s));
         }
     }
-    for (int t = 0; t < T; t++)
-        _mm512_mask_storeu_ps(p->out + (t0 + (uint32_t)t) * p->ld_out, (__mmask16)((1u << p->n_rows) - 1),
-                              sum[t]);
+    tile_add(_mm512_load_ps(w + QP_D), dx, T, isum, sum);
+    if (kind == TILE_MIN) {
+        QDEC_UNROLL
+        for (int t = 0; t < T; t++)
+            isum[t] = _mm512_setzero_si512();
+        tile_pairs(w, sums, T, n_pairs, isum);
+        tile_add(_mm512_load_ps(w + QP_M), dx, T, isum, sum);
+    }
 }
 
 /* Product blocks of `per` weights, 32 or 16. */
-QDEC_INLINE void tile_32(const struct qpanel *p, uint32_t t0, const int T, const int per, const bool has_min)
+QDEC_INLINE void tile_32(const uint8_t *w, const uint8_t *x, float *sum, uint32_t blocks, const int T,
+                         const int per, const bool has_min)
 {
-    const int corr_at = per == 16 ? QP16_CORR : QP32_CORR, d_at = per == 16 ? QP16_D : QP32_D;
-    struct tile tile;
-    __m512 sum[QP_TOKENS];
-    tile_load(p, t0, T, &tile);
+    __m512 s[QP_TOKENS];
+    QDEC_UNROLL
     for (int t = 0; t < T; t++)
-        sum[t] = _mm512_setzero_ps();
-    const uint8_t *w = p->panel, *x = p->xt;
-    uint32_t n_blocks = p->n / (uint32_t)per;
-    for (uint32_t b = 0; b < n_blocks; b++) {
-        int k = (int)(b % (256u / (uint32_t)per));
-        if (b && k == 0) {
-            w += per == 16 ? QP16_BYTES : QP32_BYTES;
-            x += 256 * T;
-        }
-        __m512i acc[QP_TOKENS], corr = _mm512_load_si512(w + corr_at + 64 * k);
+        s[t] = _mm512_load_ps(sum + 16 * t);
+    for (int b = 0; b < (int)blocks; b++) {
+        const uint8_t *all = x + QP_TILE_SUM(T) + 4 * T * b;
+        const uint8_t *dx = x + QP_TILE_D_32(T) + 4 * T * (per == 16 ? b / 2 : b);
+        const uint8_t *xb = x + 64 * T * (b * per / 64) + b * per % 64;
+        __m512i acc[QP_TOKENS];
         QDEC_UNROLL
         for (int t = 0; t < T; t++)
-            acc[t] = _mm512_sub_epi32(_mm512_setzero_si512(), corr);
-        panel_dot(w, x, T, per / 4 * k, per / 4, acc);
-        __m512 d = _mm512_load_ps(w + d_at + 64 * k);
+            acc[t] = has_min ? _mm512_setzero_si512() : tile_bcast(all + 4 * t);
+        tile_dot(w + 16 * per * b, xb, T, per / 4, acc);
+        __m512 d = _mm512_load_ps(w + QP_BD + 64 * b), m = _mm512_load_ps(w + QP_BM + 64 * b);
         QDEC_UNROLL
         for (int t = 0; t < T; t++) {
-            __m512 dx = _mm512_set1_ps(tile.d[t][per == 16 ? b / 2 : b]);
-            sum[t] = _mm512_fmadd_ps(_mm512_mul_ps(d, dx), _mm512_cvtepi32_ps(acc[t]), sum[t]);
-            if (has_min) {
-                float all = (float)(tile.sum16[t][2 * b] + tile.sum16[t][2 * b + 1]);
-                __m512 m = _mm512_mul_ps(_mm512_load_ps(w + QP32_M + 64 * k), dx);
-                sum[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(all), sum[t]);
-            }
+            __m512 dt = _mm512_castsi512_ps(tile_bcast(dx + 4 * t));
+            s[t] = _mm512_fmadd_ps(_mm512_mul_ps(d, dt), _mm512_cvtepi32_ps(acc[t]), s[t]);
+            if (has_min)
+                s[t] =
+                    _mm512_fmadd_ps(_mm512_mul_ps(m, dt), _mm512_castsi512_ps(tile_bcast(all + 4 * t)), s[t]);
         }
     }
+    QDEC_UNROLL
     for (int t = 0; t < T; t++)
-        _mm512_mask_storeu_ps(p->out + (t0 + (uint32_t)t) * p->ld_out, (__mmask16)((1u << p->n_rows) - 1),
-                              sum[t]);
+        _mm512_store_ps(sum + 16 * t, s[t]);
 }
 
-QDEC_INLINE void tile_any(const struct qpanel *p, uint32_t t0, const int T, const int kind,
-                          const bool has_min)
-{
-    if (kind > 0)
-        tile_256(p, t0, T, kind, has_min);
-    else
-        tile_32(p, t0, T, -kind, has_min);
-}
+/* Tiles of 4 to 12 tokens: 12 sums of a group and 12 of a block fit the registers. */
+enum { TILE_FIRST = 4, TILE_LAST = 12 };
 
-QDEC_INLINE void panel_all(const struct qpanel *p, const int kind, const bool has_min)
-{
-    uint32_t t = 0;
-    for (; t + 12 <= p->n_tok; t += 12)
-        tile_any(p, t, 12, kind, has_min);
-    uint32_t left = p->n_tok - t;
-    if (left & 8)
-        tile_any(p, t, 8, kind, has_min);
-    t += left & 8;
-    if (left & 4)
-        tile_any(p, t, 4, kind, has_min);
-    t += left & 4;
-    for (; t < p->n_tok; t++)
-        tile_any(p, t, 1, kind, has_min);
-}
-
-#define DEFINE(NAME, KIND, MIN) static void panel_##NAME(const struct qpanel *p) { panel_all(p, KIND, MIN); }
-DEFINE(256, 256, false)
-DEFINE(32, 32, false)
-DEFINE(32m, 32, true)
-DEFINE(16, 16, false)
-DEFINE(16m, 16, true)
-DEFINE(b32, -32, false)
-DEFINE(b32m, -32, true)
-DEFINE(b16, -16, false)
-
-qpanel_fn *qpanel_avx512_get(int kind, bool has_min)
-{
-    switch (kind) {
-    case 256: return panel_256;
-    case 32: return has_min ? panel_32m : panel_32;
-    case 16: return has_min ? panel_16m : panel_16;
-    case -32: return has_min ? panel_b32m : panel_b32;
-    default: return panel_b16;
+#define TILE_FN(NAME, T, CALL)                                                                     \
+    static void tile_##NAME##_##T(const uint8_t *w, const uint8_t *x, float *sum, uint32_t blocks) \
+    {                                                                                              \
+        (void)blocks;                                                                              \
+        CALL;                                                                                      \
     }
+#define TILE_256(NAME, T, GROUP, KIND) TILE_FN(NAME, T, tile_256(w, x, sum, T, GROUP, KIND))
+#define TILE_32(NAME, T, PER, MIN) TILE_FN(NAME, T, tile_32(w, x, sum, blocks, T, PER, MIN))
+#define TILES(MAKE, NAME, A, B)                                                                              \
+    MAKE(NAME, 4, A, B)                                                                                      \
+    MAKE(NAME, 5, A, B) MAKE(NAME, 6, A, B) MAKE(NAME, 7, A, B) MAKE(NAME, 8, A, B) MAKE(NAME, 9, A, B)      \
+        MAKE(NAME, 10, A, B) MAKE(NAME, 11, A, B)                                                            \
+            MAKE(NAME, 12, A, B) static qtile_fn *const tiles_##NAME[QP_TOKENS + 1] = {                      \
+                [4] = tile_##NAME##_4, tile_##NAME##_5,  tile_##NAME##_6,  tile_##NAME##_7, tile_##NAME##_8, \
+                tile_##NAME##_9,       tile_##NAME##_10, tile_##NAME##_11, tile_##NAME##_12};
+TILES(TILE_256, all, 256, TILE_BIAS)
+TILES(TILE_256, g32, 32, TILE_BIAS)
+TILES(TILE_256, g32m, 32, TILE_MIN)
+TILES(TILE_256, g16, 16, TILE_BIAS)
+TILES(TILE_256, g16m, 16, TILE_MIN)
+TILES(TILE_32, b32, 32, false)
+TILES(TILE_32, b32m, 32, true)
+TILES(TILE_32, b16, 16, false)
+
+bool qpanel_avx512_get(uint32_t type, struct qpanel *out)
+{
+    const bool min = qdec_has_min(type);
+    qtile_fn *const *tile;
+    if (!qdec_is_256(type))
+        tile = type == DTYPE_NVFP4 ? tiles_b16 : min ? tiles_b32m : tiles_b32;
+    else if (qdec_group(type) == 256)
+        tile = tiles_all;
+    else if (qdec_group(type) == 32)
+        tile = min ? tiles_g32m : tiles_g32;
+    else
+        tile = min ? tiles_g16m : tiles_g16;
+    *out = (struct qpanel){type, qpack_avx512_get(type), tile, TILE_FIRST, TILE_LAST};
+    return out->pack != NULL;
+}
+
+/* ---- tiles of tokens ---- */
+
+/* Sums and scales of token t of T for a chunk: s16 of its 16 groups, d of its block. */
+static void tile_sums_256(uint32_t type, uint8_t *x, uint32_t t, uint32_t T, const int16_t *s16,
+                          const float *d)
+{
+    uint8_t *to = x + QP_TILE_SUM(T) + 32 * t;
+    __m256i s = _mm256_loadu_si256((const __m256i *)s16), two = _mm256_madd_epi16(s, _mm256_set1_epi16(1));
+    if (qdec_group(type) == 16) {
+        _mm256_storeu_si256((__m256i *)to, s);
+    } else if (qdec_group(type) == 32) {
+        _mm_storeu_si128((__m128i *)to, _mm256_cvtepi32_epi16(two));
+    } else {
+        __m128i four = _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+        four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+        four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+        int32_t all = -qdec_bias(type) * _mm_cvtsi128_si32(four);
+        memcpy(to, &all, sizeof all);
+    }
+    memcpy(x + QP_TILE_D_256(T) + 4 * t, d, sizeof *d);
+}
+
+/* The same where blocks are of 32 or 16; n16 groups of 16 activations are there. */
+static void tile_sums_32(uint32_t type, uint8_t *x, uint32_t t, uint32_t T, const int16_t *s16,
+                         const float *d, uint32_t n16)
+{
+    const uint32_t step = type == DTYPE_NVFP4 ? 1 : 2;
+    for (uint32_t g = 0; g < n16; g += step) {
+        int32_t all = step == 1 ? s16[g] : s16[g] + s16[g + 1];
+        float f = (float)all;
+        all *= -qdec_bias(type);
+        memcpy(x + QP_TILE_SUM(T) + 4 * (T * (g / step) + t), qdec_has_min(type) ? (void *)&f : (void *)&all,
+               4);
+    }
+    for (uint32_t b = 0; b < n16 / 2; b++)
+        memcpy(x + QP_TILE_D_32(T) + 4 * (T * b + t), &d[b], sizeof *d);
+}
+
+/* Tokens t0 .. t0 + T - 1 into a tile: QP_TILE_BYTES(T) for each chunk. */
+static void tile_fill(uint32_t type, const struct q512_args *a, uint32_t t0, uint32_t T, uint8_t *dst)
+{
+    const uint32_t n = a->n, block = qdec_is_256(type) ? 256 : 32;
+    for (uint32_t t = 0; t < T; t++) {
+        const size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
+        const int8_t *q = a->x->q + row * n;
+        const int16_t *s16 = a->x->sum16 + row * (n / 16);
+        const float *d = a->x->d + row * (n / block);
+        uint8_t *x = dst;
+        for (uint32_t at = 0; at < n; at += 256, x += QP_TILE_BYTES(T)) {
+            const uint32_t left = n - at < 256 ? n - at : 256;
+            for (uint32_t i = 0; i < left; i += 64) {
+                const __mmask64 there = left - i < 64 ? (__mmask64)0xffffffff : ~(__mmask64)0;
+                _mm512_storeu_si512(x + i * T + 64 * t, _mm512_maskz_loadu_epi8(there, q + at + i));
+            }
+            if (block == 256)
+                tile_sums_256(type, x, t, T, s16 + at / 16, d + at / 256);
+            else
+                tile_sums_32(type, x, t, T, s16 + at / 16, d + at / 32, left / 16);
+        }
+    }
+}
+
+/* ---- all of it ---- */
+
+/* Tokens in tile i of n that share n_tok evenly; and those before it. */
+static uint32_t tile_tokens(uint32_t n_tok, uint32_t n, uint32_t i) { return n_tok / n + (i < n_tok % n); }
+
+/* Where scratch keeps what: a chunk, sums, tiles. */
+enum { SUMS_AT = (QP_BYTES + 4095) / 4096 * 4096, SUMS_MOST = 240 };
+
+/* Asks for a chunk of 16 rows: the same one of the next panel, so that each line is asked for once. */
+static void panel_prefetch(const uint8_t *w, size_t row_bytes, uint32_t bytes)
+{
+    for (uint32_t r = 0; r < 16; r++)
+        for (uint32_t i = 0; i < bytes; i += 64)
+            _mm_prefetch((const char *)w + r * row_bytes + i, _MM_HINT_T0);
+}
+
+static void panel_run(const struct qpanel *p, const struct q512_args *a, uint32_t t0, uint32_t n_tok)
+{
+    uint8_t *chunk = a->scratch, *tiles = chunk + SUMS_AT + SUMS_MOST * 64;
+    float *sum = (float *)(void *)(chunk + SUMS_AT);
+    const uint32_t n_chunks = (a->n + 255) / 256, n_tiles = (n_tok + p->last - 1) / p->last;
+    const uint32_t per = qdec_is_256(p->type) ? 256 : p->type == DTYPE_NVFP4 ? 16 : 32;
+    const uint32_t chunk_bytes = 256 / qdec_elems(p->type) * qdec_bytes(p->type);
+    uint8_t *to = tiles;
+    for (uint32_t i = 0, t = t0; i < n_tiles; i++) {
+        const uint32_t T = tile_tokens(n_tok, n_tiles, i);
+        tile_fill(p->type, a, t, T, to);
+        to += QP_TILE_BYTES(T) * n_chunks;
+        t += T;
+    }
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
+        const uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
+        const uint8_t *w = a->w + r0 * a->row_bytes;
+        memset(sum, 0, 64 * (size_t)n_tok);
+        for (uint32_t c = 0; c < n_chunks; c++) {
+            const uint32_t left = a->n - 256 * c < 256 ? a->n - 256 * c : 256;
+            const uint8_t *tile = tiles;
+            float *s = sum;
+            panel_prefetch(w + 16 * a->row_bytes + c * chunk_bytes, a->row_bytes, chunk_bytes);
+            p->pack(w, a->row_bytes, nr, a->n, c, chunk);
+            for (uint32_t i = 0; i < n_tiles; i++) {
+                const uint32_t T = tile_tokens(n_tok, n_tiles, i);
+                p->tile[T](chunk, tile + QP_TILE_BYTES(T) * c, s, left / per);
+                tile += QP_TILE_BYTES(T) * n_chunks;
+                s += 16 * T;
+            }
+        }
+        for (uint32_t t = 0; t < n_tok; t++)
+            _mm512_mask_storeu_ps(a->out + (t0 + t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1),
+                                  _mm512_load_ps(sum + 16 * t));
+    }
+}
+
+void qpanel_avx512_run(const struct qpanel *p, const struct q512_args *a)
+{
+    const size_t room = KERN_SCRATCH_BYTES(a->n) - SUMS_AT - SUMS_MOST * 64;
+    const size_t most = room / (QP_TILE_BYTES(1) * (size_t)((a->n + 255) / 256));
+    const uint32_t limit = most < SUMS_MOST ? (uint32_t)most : SUMS_MOST;
+    const uint32_t n = (a->n_tok + limit - 1) / limit;
+    for (uint32_t i = 0, t = 0; i < n; t += tile_tokens(a->n_tok, n, i), i++)
+        panel_run(p, a, t, tile_tokens(a->n_tok, n, i));
 }
