@@ -58,6 +58,16 @@ static int add_row(struct table *x, uint64_t n, bool recorded)
     return 0;
 }
 
+/* Slots that `bytes` hold, shared out as add_row does it. */
+static uint64_t slots_for(const struct trace *t, uint64_t bytes)
+{
+    double all = 0;
+    for (uint32_t i = 0; i < t->n_srcs; i++)
+        all += (double)t->srcs[i].n_expert * (double)t->classes[t->srcs[i].size_class].n_bytes;
+    double n = all > 0 ? (double)bytes / all * t->n_units : t->n_units;
+    return n < t->n_units ? (uint64_t)n : t->n_units;
+}
+
 static int add_sizes(struct table *x, const char *list)
 {
     char copy[512], *save = NULL;
@@ -67,10 +77,13 @@ static int add_sizes(struct table *x, const char *list)
     for (char *w = strtok_r(copy, ",", &save); w; w = strtok_r(NULL, ",", &save)) {
         char *end;
         double v = strtod(w, &end);
-        bool percent = *end == '%';
-        if (end == w || end[percent] || !(v > 0) || v > (percent ? 100 : 1e9))
-            return opt_fail("simulate", "--slots: '%s' is neither a number of slots nor a share such as 25%%", w);
-        if (add_row(x, (uint64_t)(percent ? v / 100 * x->t.n_units + 0.5 : v), false))
+        bool percent = *end == '%', size = *end && !percent;
+        uint64_t bytes = 0;
+        if (end == w || (percent && end[1]) || !(v > 0) || (!size && v > (percent ? 100 : 1e9)) ||
+            (size && (log_parse_bytes(w, &bytes) || !bytes)))
+            return opt_fail("simulate", "--slots: '%s' is neither a number of slots, nor a share such as 25%%, nor a size "
+                            "such as 64M", w);
+        if (add_row(x, size ? slots_for(&x->t, bytes) : (uint64_t)(percent ? v / 100 * x->t.n_units + 0.5 : v), false))
             return 1;
     }
     return 0;
@@ -184,7 +197,7 @@ int cmd_simulate(int argc, char **argv)
 {
     const char *slots = NULL, *policy = "all", *csv = NULL, *svg = NULL;
     const struct opt own[] = {
-        {"slots", 0, "LIST", "sizes of the cache: numbers of slots or shares of all experts, e.g. 5%,10%,500", OPT_STR, &slots},
+        {"slots", 0, "LIST", "sizes of the cache: numbers of slots, shares of all experts or memory, e.g. 5%,500,64M", OPT_STR, &slots},
         {"policy", 0, "NAME", "all (default) | lru | lfu | 2q, beside the optimum", OPT_STR, &policy},
         {"csv", 0, "FILE", "write requests and hits", OPT_STR, &csv},
         {"svg", 0, "FILE", "draw hit rates over sizes", OPT_STR, &svg},

@@ -19,19 +19,29 @@
 
 /* ---- resident vectors ------------------------------------------------------------------ */
 
-/* One tensor of n values to float at place `vec` of the vectors, through `stage`. */
-static int load_vector(struct sluice_context *c, const struct gguf_tensor *t, uint64_t n, uint64_t vec,
-                       struct ops_buf *stage, struct sluice_error *err)
+enum { STAGE_BYTES = 1 << 20, STAGE_READS = 64 };
+
+/* A tensor of n values, to become float at place `vec` of the vectors. */
+struct vector_load { const struct gguf_tensor *t; uint64_t n, vec; };
+
+/* Loads of one file and size are read together, so that the drive's queue is deep: `n` of them through `stage`. */
+static int load_together(struct sluice_context *c, const struct vector_load *x, uint32_t n, struct ops_buf *stage,
+                         uint64_t stride, struct sluice_error *err)
 {
-    struct ops_ref src = ops_at(stage, 0);
-    c->ops->wait(c->ops); /* the last tensor has left the staging buffer */
-    int rc = weight_store_read_rows(c->ws, t->file, &t->offset, 1, t->n_bytes, c->ops->host(c->ops, src),
-                                    t->n_bytes, err);
+    uint64_t offsets[STAGE_READS];
+    for (uint32_t i = 0; i < n; i++)
+        offsets[i] = x[i].t->offset;
+    c->ops->wait(c->ops); /* the last ones have left the staging buffer */
+    int rc = weight_store_read_rows(c->ws, x->t->file, offsets, n, x->t->n_bytes, c->ops->host(c->ops, ops_at(stage, 0)),
+                                    stride, err);
     if (rc)
-        return err_prefix(err, rc, "%s", t->name);
-    const struct ops_embed a = {.src = src, .type = t->type, .n = (uint32_t)n, .n_tok = 1, .row_stride = t->n_bytes,
-                                .scale = 1.0f, .x = ops_at(c->vectors, vec * 4)};
-    c->ops->embed(c->ops, &a);
+        return n == 1 ? err_prefix(err, rc, "%s", x->t->name) : err_prefix(err, rc, "%s or one like it", x->t->name);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct ops_embed a = {.src = ops_at(stage, i * stride), .type = x[i].t->type, .n = (uint32_t)x[i].n,
+                                    .n_tok = 1, .row_stride = x->t->n_bytes, .scale = 1.0f,
+                                    .x = ops_at(c->vectors, x[i].vec * 4)};
+        c->ops->embed(c->ops, &a);
+    }
     return 0;
 }
 
@@ -44,30 +54,48 @@ static const struct model_tensor *tensor_at(const struct model *m, uint64_t i)
                                                               i % (MODEL_N_ROLES - MODEL_N_GLOBAL)];
 }
 
+static int by_size(const void *a, const void *b)
+{
+    const struct gguf_tensor *x = ((const struct vector_load *)a)->t, *y = ((const struct vector_load *)b)->t;
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    if (x->n_bytes != y->n_bytes)
+        return x->n_bytes < y->n_bytes ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
 static int load_vectors(struct sluice_context *c, struct sluice_error *err)
 {
     const struct model *m = &c->sm->m;
-    uint64_t n = MODEL_N_GLOBAL + (uint64_t)m->hp.n_layer * (MODEL_N_ROLES - MODEL_N_GLOBAL), most = 1;
+    uint64_t n = MODEL_N_GLOBAL + (uint64_t)m->hp.n_layer * (MODEL_N_ROLES - MODEL_N_GLOBAL), most = STAGE_BYTES, k = 0;
+    struct vector_load *x = mem_calloc(2 * n, sizeof *x);
+    if (!x)
+        return err_set(err, SLUICE_ENOMEM, "no memory for a context");
     for (uint64_t i = 0; i < n; i++) {
         const struct model_tensor *mt = tensor_at(m, i);
-        if (mt->t && mt->kind == MODEL_VECTOR && mt->t->n_bytes > most)
-            most = mt->t->n_bytes;
-        if (mt->t && mt->scale && mt->scale->n_bytes > most)
-            most = mt->scale->n_bytes;
+        if (mt->t && mt->kind == MODEL_VECTOR)
+            x[k++] = (struct vector_load){mt->t, (uint64_t)mt->n * (mt->n_rows ? mt->n_rows : 1), mt->vec};
+        if (mt->t && mt->scale)
+            x[k++] = (struct vector_load){mt->scale, mt->n_mat, mt->scale_vec};
     }
+    qsort(x, k, sizeof *x, by_size);
+    for (uint64_t i = 0; i < k; i++)
+        most = x[i].t->n_bytes > most ? x[i].t->n_bytes : most;
     struct ops_buf *stage = c->ops->alloc(c->ops, most, true);
-    if (!stage)
-        return err_set(err, SLUICE_ENOMEM, "no memory for %llu bytes", (unsigned long long)most);
-    int rc = 0;
-    for (uint64_t i = 0; i < n && rc == 0; i++) {
-        const struct model_tensor *mt = tensor_at(m, i);
+    int rc = stage ? 0 : err_set(err, SLUICE_ENOMEM, "no memory for %llu bytes", (unsigned long long)most);
+    for (uint64_t i = 0, together; i < k && rc == 0; i += together) {
+        uint64_t stride = mem_round_up(x[i].t->n_bytes, 64), room = most / stride;
+        for (together = 1; together < room && together < STAGE_READS && i + together < k &&
+                           x[i + together].t->file == x[i].t->file && x[i + together].t->n_bytes == x[i].t->n_bytes;)
+            together++;
         if (c->in.p.cancel && *c->in.p.cancel)
             rc = err_set(err, SLUICE_ECANCELED, "canceled while reading resident weights");
-        else if (mt->t && mt->kind == MODEL_VECTOR)
-            rc = load_vector(c, mt->t, (uint64_t)mt->n * (mt->n_rows ? mt->n_rows : 1), mt->vec, stage, err);
-        if (rc == 0 && mt->t && mt->scale)
-            rc = load_vector(c, mt->scale, mt->n_mat, mt->scale_vec, stage, err);
+        else
+            rc = load_together(c, &x[i], (uint32_t)together, stage, stride, err);
     }
+    free(x);
+    if (!stage)
+        return rc;
     c->ops->wait(c->ops);
     c->ops->free_buf(c->ops, stage);
     return rc;

@@ -261,7 +261,33 @@ head -c 3000 "$tmp/t.trace" >"$tmp/short.trace"
 refused "truncated" "$sluice" simulate "$tmp/short.trace"
 refused "no such policy" "$sluice" simulate "$tmp/t.trace" --policy fifo
 refused "neither a number" "$sluice" simulate "$tmp/t.trace" --slots many
+refused "neither a number" "$sluice" simulate "$tmp/t.trace" --slots 25%%
+refused "neither a number" "$sluice" simulate "$tmp/t.trace" --slots 3Q
+"$sluice" simulate "$tmp/t.trace" --slots 2M,12.5% | awk '$2 == "12.5%" {n++} END {exit n < 4}'; ok "simulate: a size in bytes" $?
 refused "no such policy" "$sluice" run -q -m $demo -p hi --cache-policy fifo
+
+# ---- skewed routing: a run hits what the simulator says of its slots, and no less than the simulated LRU but 3 points;
+# a cache below one token's experts (32) hits something with LFU, nothing with LRU, and neither says anything else
+"$sluice" synth -q --arch qwen3moe --layers 8 --hidden 256 --experts 32 --top-k 4 --ff 128 --vocab 1024 --type q4_0 \
+    --skew 1 --seed 5 -o "$tmp/skew.gguf"
+s_args=(-q --no-hint --no-warm-start -m "$tmp/skew.gguf" -p "$prompt" --ignore-eos --temp 0.8 --seed 2 -n 100 -c 256 --ram 64M --cache-policy)
+"$sluice" trace "${s_args[@]}" lru --expert-cache 3M -o "$tmp/s.trace" &&
+    "$sluice" simulate "$tmp/s.trace" --slots 10% --csv "$tmp/s.csv" >/dev/null; ok "skew: trace and simulate" $?
+simulated_hits() { awk -F, -v p="$1" '$4 == p && $5 == "decode" && !n++ {printf "%.4f\n", $7 / $6}' "$tmp/s.csv"; }
+for policy in lru lfu; do
+    "$sluice" run "${s_args[@]}" $policy --expert-cache 3M --json "$tmp/s.json" >"$tmp/s.$policy"
+    hits=$(sed -n 's/.*"hit_rate": *\([0-9.e-]*\).*/\1/p' "$tmp/s.json" | tail -1)
+    awk -v h="$hits" -v l="$(simulated_hits lru)" -v s="$(simulated_hits $policy)" \
+        'BEGIN {exit !(h >= l - 0.03 && h - s < 0.03 && s - h < 0.03 && l > 0.02 && h < 0.99)}'
+    echo "skew: $policy hits $hits, simulated $(simulated_hits $policy), LRU $(simulated_hits lru)"
+    ok "skew: $policy hits $hits, simulated $(simulated_hits $policy), LRU $(simulated_hits lru)" $?
+    "$sluice" run "${s_args[@]}" $policy --expert-cache 1100K --json "$tmp/below.json" >"$tmp/below.$policy"
+    ok "below one token's experts: $policy" $?
+    hits=$(sed -n 's/.*"hit_rate": *\([0-9.e-]*\).*/\1/p' "$tmp/below.json" | tail -1)
+    [ $policy = lru ] && want='h == 0' || want='h > 0.02'
+    awk -v h="$hits" "BEGIN {exit !($want)}"; ok "below one token's experts: $policy hits $hits" $?
+    cmp -s "$tmp/s.lru" "$tmp/below.$policy"; ok "below one token's experts: $policy, the same text" $?
+done
 refused "no routed experts" "$sluice" trace -q -m tests/golden/data/qwen3/model.gguf --random 4 -o "$tmp/x"
 
 echo "$passed passed, $failed failed"
