@@ -1,14 +1,15 @@
 /* pool: see pool.h.
  *
- * One word holds the number of tasks that nobody has taken yet.  Whoever lowers
- * it owns task n_tasks - remaining, and only then reads fn, arg and n_tasks: they cannot change
- * while a task is owned, because the loop ends only when all of its tasks are counted in `done`.  So a
- * worker that comes late finds either nothing, or a task of the present loop;
- * nobody waits for sleepers to wake up where the others have done the work.
+ * The tasks of a loop lie in one range for each worker, a word {first, end} that nobody has taken yet.  A worker takes
+ * its own range from the front and then the others' from the back, so that it mostly walks through memory in one
+ * direction, and whoever comes late or is slow holds nobody up.  Who changes a word owns the task that this took out
+ * of it, and only then reads fn and arg: they cannot change while a task is owned, because the
+ * loop ends only when all of its tasks are counted in `done`.  So a worker that comes late finds either nothing, or
+ * a task of the present loop; nobody waits for sleepers to wake up where the others have done the work.
  *
- *   remaining  stored by pool_run (release), lowered by all (acquire)
- *   done       raised by all (release), read by pool_run (acquire)
- *   epoch      futex that sleeping workers wait on; raised once a loop */
+ *   left    stored by pool_run (release), changed by all (acquire)
+ *   done    raised by all (release), read by pool_run (acquire)
+ *   epoch   futex that sleeping workers wait on; raised once a loop */
 #include "base/pool.h"
 
 #include "base/cpu.h"
@@ -30,15 +31,15 @@ struct pool_worker {
     struct pool *pool;
     int id;
     pthread_t thread;
+    _Alignas(64) atomic_ullong left; /* tasks first .. end-1: first | end << 32 */
 };
 
 struct pool {
-    int n_threads;
+    int n_threads, n_started; /* the caller counts as started */
     bool spin;
     void (*fn)(void *arg, int i, int worker);
     void *arg;
     int n_tasks;
-    _Alignas(64) atomic_int remaining;
     _Alignas(64) atomic_uint done;
     _Alignas(64) atomic_uint epoch;
     atomic_int n_asleep;
@@ -66,22 +67,29 @@ static inline void pool_pause(void)
 #endif
 }
 
+/* Takes a task out of a range, the first or the last one; -1 where it is empty. */
+static inline int pool_take(atomic_ullong *left, bool back)
+{
+    unsigned long long w = atomic_load_explicit(left, memory_order_relaxed);
+    for (;;) {
+        const uint32_t first = (uint32_t)w, end = (uint32_t)(w >> 32);
+        if (first >= end)
+            return -1;
+        const unsigned long long next = back ? w - (1ull << 32) : w + 1;
+        if (atomic_compare_exchange_weak_explicit(left, &w, next, memory_order_acquire, memory_order_relaxed))
+            return (int)(back ? end - 1 : first);
+    }
+}
+
 /* Runs tasks until none is left; returns true if they were the loop's last to end. */
 static bool pool_work(struct pool *p, int worker)
 {
     unsigned n_mine = 0, n_tasks = 0;
-    int left = atomic_load_explicit(&p->remaining, memory_order_relaxed);
-    while (left > 0) {
-        if (!atomic_compare_exchange_weak_explicit(&p->remaining, &left, left - 1, memory_order_acquire,
-                                                   memory_order_relaxed)) {
-            pool_pause();
-            continue;
+    for (int k = 0, from = worker; k < p->n_threads; k++, from = from + 1 < p->n_threads ? from + 1 : 0)
+        for (int i; (i = pool_take(&p->worker[from].left, k > 0)) >= 0; n_mine++) {
+            n_tasks = (unsigned)p->n_tasks;
+            p->fn(p->arg, i, worker);
         }
-        n_tasks = (unsigned)p->n_tasks;
-        p->fn(p->arg, p->n_tasks - left, worker);
-        n_mine++;
-        left = atomic_load_explicit(&p->remaining, memory_order_relaxed);
-    }
     if (!n_mine)
         return false;
     /* From here on the loop may end and the next one begin. */
@@ -145,7 +153,13 @@ void pool_run(struct pool *p, void (*fn)(void *arg, int i, int worker), void *ar
     p->arg = arg;
     p->n_tasks = n_tasks;
     atomic_store_explicit(&p->done, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->remaining, n_tasks, memory_order_release);
+    const int n = p->n_threads;
+    for (int w = 0, first = 0; w < n; w++) { /* the caller's share first, and the largest: it is awake */
+        int end = first + (n_tasks - first + n - w - 1) / (n - w);
+        atomic_store_explicit(&p->worker[w].left, (unsigned)first | (unsigned long long)(unsigned)end << 32,
+                              memory_order_release);
+        first = end;
+    }
     /* Pairs with n_asleep in pool_main: either the worker sees the new epoch and
      * does not sleep, or it is counted here and woken. */
     atomic_fetch_add_explicit(&p->epoch, 1, memory_order_seq_cst);
@@ -165,7 +179,8 @@ int pool_create(int n_threads, struct pool **out, struct sluice_error *err)
     if (!p)
         return err_set(err, SLUICE_ENOMEM, "no memory for %d threads", n_threads);
     memset(p, 0, size);
-    p->n_threads = 1;
+    p->n_threads = n_threads;
+    p->n_started = 1;
     p->spin = n_threads <= cpu_usable_cpus(); /* a spinner must not hold the CPU that the work needs */
     for (int i = 1; i < n_threads; i++) {
         struct pool_worker *w = &p->worker[i];
@@ -177,7 +192,7 @@ int pool_create(int n_threads, struct pool **out, struct sluice_error *err)
             return err_set(err, SLUICE_ENOMEM, "thread %d of %d could not be started: %s", i + 1, n_threads,
                            strerror(e));
         }
-        p->n_threads = i + 1;
+        p->n_started = i + 1;
     }
     *out = p;
     return 0;
@@ -190,7 +205,7 @@ void pool_free(struct pool *p)
     atomic_store_explicit(&p->stop, true, memory_order_release);
     atomic_fetch_add_explicit(&p->epoch, 1, memory_order_seq_cst);
     pool_futex_wake(&p->epoch, p->n_threads);
-    for (int i = 1; i < p->n_threads; i++)
+    for (int i = 1; i < p->n_started; i++)
         pthread_join(p->worker[i].thread, NULL);
     free(p);
 }

@@ -16,7 +16,9 @@ void pool_free(struct pool *p);
 int pool_n_threads(const struct pool *p);
 
 /* Calls fn(arg, i, worker) for every i in 0..n_tasks-1, on any worker in any
- * order (taken one by one from a counter), and returns when all are done.  Not reentrant. */
+ * order, and returns when all are done.  Each worker begins with a run of neighbouring tasks of its own, ascending, and
+ * then helps the others from the ends of theirs; so tasks may be small, and those that lie side by side in memory
+ * should be neighbours.  Not reentrant. */
 void pool_run(struct pool *p, void (*fn)(void *arg, int i, int worker), void *arg, int n_tasks);
 
 #endif
