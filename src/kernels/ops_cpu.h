@@ -49,6 +49,21 @@ static inline float *ops_cpu_row(const struct ops_cpu *c, int worker)
     return ops_cpu_tile(c, worker) + CPU_TILE;
 }
 
+/* Rows of a task where few tokens make reading the weights the whole work: a power of two from 16 to 256 whose
+ * rows make up about CPU_TASK_BYTES.  Neighbouring tasks mostly go to the same worker, so small ones cost little, and
+ * nobody waits long for the last one. */
+#define CPU_TASK_BYTES (48u << 10)
+#define CPU_FEW_TOKENS 8
+static inline uint32_t ops_cpu_task_rows(const struct ops_weight *w)
+{
+    const struct dtype_info *t = dtype_get(w->type);
+    const uint64_t row = (uint64_t)(w->n / t->block_elems) * t->block_bytes;
+    uint32_t rows = 16;
+    while (rows < 256 && 2 * rows * row <= CPU_TASK_BYTES)
+        rows *= 2;
+    return rows;
+}
+
 /* One dispatch; a single task runs on the caller without one. */
 static inline void ops_cpu_run(const struct ops_cpu *c, void (*fn)(void *arg, int i, int worker), void *arg,
                                int n)

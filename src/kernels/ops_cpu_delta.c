@@ -1,8 +1,8 @@
 /* ops_cpu_delta: the gated delta net on the pool, in three dispatches, all in place in qkv:
  *
  *   1  channels        convolution, SiLU; L2 norm of each query and key head
- *   2  heads x panels  of VEC_PANEL columns of the state: the recurrence; a panel's output takes the
- *                      place of its values
+ *   2  heads x panels  of VEC_PANEL columns of the state (or whole heads): the recurrence; a panel's output
+ *                      takes the place of its values
  *   3  tokens          RMSNorm, gate, and the forms of the output row */
 #include "kernels/ops_cpu.h"
 
@@ -67,14 +67,17 @@ static void delta_panel(const struct delta_job *j, uint32_t h, uint32_t col, uin
     }
 }
 
+/* Few tokens: the state is worked where it lies. */
+static bool delta_in_place(const struct ops_delta *a) { return a->n_tok < 4 && a->d_v % 16 == 0; }
+
 static void delta_state_task(void *arg, int i, int worker)
 {
     const struct delta_job *j = arg;
     const struct ops_delta *a = j->a;
     const uint32_t h = (uint32_t)i / j->n_panels, col = (uint32_t)i % j->n_panels * VEC_PANEL;
-    const uint32_t n_col = a->d_v - col < VEC_PANEL ? a->d_v - col : VEC_PANEL;
+    const uint32_t all = a->d_v - col, n_col = j->n_panels == 1 || all < VEC_PANEL ? all : VEC_PANEL;
     float *state = (float *)ops_cpu_ptr(a->state) + (size_t)h * a->d_k * a->d_v + col;
-    if (a->n_tok < 4 && n_col % 16 == 0) {
+    if (delta_in_place(a)) {
         delta_panel(j, h, col, n_col, state, a->d_v);
         return;
     }
@@ -122,6 +125,8 @@ void ops_cpu_delta(struct ops *o, const struct ops_delta *a)
     ops_cpu_run(j.c, delta_conv_task, &j, (int)((j.units + j.per - 1) / j.per));
 
     j.n_panels = (a->d_v + VEC_PANEL - 1) / VEC_PANEL;
+    if (delta_in_place(a) && a->n_v_head >= (uint32_t)j.c->n_threads * 4)
+        j.n_panels = 1; /* whole heads: one run of memory */
     ops_cpu_run(j.c, delta_state_task, &j, (int)(a->n_v_head * j.n_panels));
 
     /* few tokens: pieces of whole heads whose length is a multiple of 256 */

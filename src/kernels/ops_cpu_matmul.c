@@ -1,7 +1,7 @@
 /* ops_cpu_matmul: products of activations with weights, cut by rows of weights.
  *
  * A task is a panel of rows of one weight and all tokens, so that each weight is read once by one
- * core.  Panels of few tokens are sized by the number of threads alone. */
+ * core.  Panels are sized by the number of threads, and with few tokens by their bytes too. */
 #include "kernels/ops_cpu.h"
 
 #include <assert.h>
@@ -87,6 +87,10 @@ void ops_cpu_matmul(struct ops *o, const struct ops_matmul *a)
     /* about eight tasks a thread, in panels of 16 rows to 128, or 256 where each has many tokens to copy */
     const uint64_t panel = rows / ((uint64_t)j.c->n_threads * 8) / 16 * 16, most = a->n_tok < 32 ? 128 : 256;
     j.panel = panel < 16 ? 16 : panel > most ? (uint32_t)most : (uint32_t)panel;
+    for (uint32_t k = 0; k < a->n_outs && a->n_tok < CPU_FEW_TOKENS; k++) {
+        const uint32_t rows_max = ops_cpu_task_rows(&a->outs[k].w);
+        j.panel = j.panel < rows_max ? j.panel : rows_max;
+    }
     int n = 0;
     for (uint32_t k = 0; k < a->n_outs; k++)
         n += (int)((a->outs[k].w.n_rows + j.panel - 1) / j.panel);

@@ -220,11 +220,12 @@ void ops_cpu_moe(struct ops *o, const struct ops_moe *a)
     j.n_groups = (a->n_ff + 255) / 256;
     memset(s + l.done, 0, (size_t)a->n_experts * j.n_groups * sizeof(atomic_uint));
 
-    j.panel = moe_panel(j.c, (uint64_t)a->n_experts * a->n_ff, 256);
+    const bool few = n_pairs < CPU_FEW_TOKENS * a->n_experts;
+    j.panel = moe_panel(j.c, (uint64_t)a->n_experts * a->n_ff, few ? ops_cpu_task_rows(&a->experts[0].gate) : 256);
     j.n_panels = (a->n_ff + j.panel - 1) / j.panel;
     ops_cpu_run(j.c, moe_up_task, &j, (int)(a->n_experts * j.n_panels));
     if (a->yrows.buf) {
-        j.panel = moe_panel(j.c, (uint64_t)a->n_experts * a->n_embd, 256);
+        j.panel = moe_panel(j.c, (uint64_t)a->n_experts * a->n_embd, few ? ops_cpu_task_rows(&a->experts[0].down) : 256);
         j.n_panels = (a->n_embd + j.panel - 1) / j.panel;
         ops_cpu_run(j.c, moe_rows_task, &j, (int)(a->n_experts * j.n_panels));
     } else {

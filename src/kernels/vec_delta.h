@@ -49,9 +49,11 @@ static void vec_conv(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const f
  * token: it takes in token t's k, gives token t's output, and already meets token t+1's decay and k:
  *
  *     S holds S*g_t:   s = fma(k_t, delta_t, S);  o_t = fma(s, q_t, o_t);
- *                      S = s*g_t+1;               e_t+1 = fma(S, k_t+1, e_t+1) */
+ *                      S = s*g_t+1;               e_t+1 = fma(S, k_t+1, e_t+1)
+ *
+ * The last sweep finds S in the core's first cache and asks for next_S meanwhile, the part that comes next. */
 static inline __attribute__((always_inline)) void vec_delta_cols(const struct vec_delta *a, float *S,
-                                                                 float *vo, int np)
+                                                                 float *vo, const float *next_S, int np)
 {
     const float *q = a->q, *k = a->k;
     const size_t ld = a->ld;
@@ -59,12 +61,14 @@ static inline __attribute__((always_inline)) void vec_delta_cols(const struct ve
 #pragma GCC unroll 4
     for (int c = 0; c < np; c++)
         e[c] = v_zero();
+    const bool one = a->n_tok == 1; /* then S * g is not stored, but computed twice: a sweep of stores less */
     for (uint32_t i = 0; i < a->d_k; i++) {
         const v16 ki = v_set1(k[i]);
 #pragma GCC unroll 4
         for (int c = 0; c < np; c++) {
             const v16 s = v_mul(v_load(S + i * ld + 16 * c), g);
-            v_store(S + i * ld + 16 * c, s);
+            if (!one)
+                v_store(S + i * ld + 16 * c, s);
             e[c] = v_fma(s, ki, e[c]);
         }
     }
@@ -100,9 +104,11 @@ static inline __attribute__((always_inline)) void vec_delta_cols(const struct ve
         const v16 ki = v_set1(k[i]), qi = v_set1(q[i]);
 #pragma GCC unroll 4
         for (int c = 0; c < np; c++) {
-            const v16 s = v_fma(ki, d[c], v_load(S + i * ld + 16 * c));
+            v16 s = v_load(S + i * ld + 16 * c);
+            s = v_fma(ki, d[c], one ? v_mul(s, g) : s);
             v_store(S + i * ld + 16 * c, s);
             y[c] = v_fma(s, qi, y[c]);
+            __builtin_prefetch(next_S + i * ld + 16 * c, 1);
         }
     }
 #pragma GCC unroll 4
@@ -112,11 +118,14 @@ static inline __attribute__((always_inline)) void vec_delta_cols(const struct ve
 
 static void vec_delta(const struct vec_delta *a)
 {
+    const float *beyond = a->S + a->d_k * a->ld; /* the next head's, where heads lie side by side */
     uint32_t c = 0;
-    for (; c + 16 * VEC_PT <= a->n_col; c += 16 * VEC_PT)
-        vec_delta_cols(a, a->S + c, a->v + c, VEC_PT);
+    for (; c + 16 * VEC_PT <= a->n_col; c += 16 * VEC_PT) {
+        const float *next = c + 32 * VEC_PT <= a->n_col ? a->S + c + 16 * VEC_PT : beyond;
+        vec_delta_cols(a, a->S + c, a->v + c, next, VEC_PT);
+    }
     for (; c + 16 <= a->n_col; c += 16)
-        vec_delta_cols(a, a->S + c, a->v + c, 1);
+        vec_delta_cols(a, a->S + c, a->v + c, a->S + c + 16, 1);
     if (c == a->n_col)
         return;
     struct vec_delta one = *a; /* the columns that are left: token by token, padded with zeros */
@@ -124,7 +133,7 @@ static void vec_delta(const struct vec_delta *a)
     for (uint32_t t = 0; t < a->n_tok; t++, one.q += a->ld_x, one.k += a->ld_x, one.g++, one.beta++) {
         float pad[16] = {0}, *v = a->v + t * a->ld_x + c;
         memcpy(pad, v, (a->n_col - c) * sizeof *pad);
-        vec_delta_cols(&one, a->S + c, pad, 1);
+        vec_delta_cols(&one, a->S + c, pad, a->S + c, 1);
         memcpy(v, pad, (a->n_col - c) * sizeof *pad);
     }
 }
