@@ -1,14 +1,14 @@
 /* q_i8mm: q8 products of every quantised type with many tokens by SMMLA (ARMv8.6 i8mm), which multiplies 2x8 by
  * 8x2 matrices of bytes.  Few tokens go to q_dotprod.c.
  *
- * Up to 32 rows, a panel, are unpacked in pairs; tokens go in tiles of up to four pairs, whose activations are
- * copied in pairs too.  Two pairs of rows meet a tile: a register's lanes are (row 0, token 0), (0, 1), (1, 0), (1, 1),
- * the sums of integers as well as the sequential accumulators of quant.h.
+ * Up to 32 rows, a panel, are unpacked in pairs; tokens go in tiles of up to four pairs, whose activations
+ * are copied in pairs too.  Two pairs of rows meet a tile: the lanes of a register are (row 0, token 0),
+ * (0, 1), (1, 0), (1, 1), in the sums of integers as in the sequential accumulators of quant.h.
  *
  *   panel, two pairs, 256 weights:  q[32][2][2][8] (eight weights, pair, row, weight) signed bytes
- *       scale int32[16][2][4] (group, pair; each row's twice); min int8[2][2][2][8] (half of 16 groups, pair, row,
- *       group); d, m float[2][4] (pair; each row's twice)
- *   panel, two pairs, 32 weights:   q[4][2][2][8]; d float[2][4]; then m, or the second d of product blocks of 16
+ *       scale int32[16][2][4] (group, pair; each row's twice); d, m float[2][4] (pair; each row's twice)
+ *       min int8[2][2][2][8] (half of 16 groups, pair, row, group)
+ *   panel, two pairs, 32 weights:   q[4][2][2][8]; d float[2][4]; m, or the second d of product blocks of 16
  *   tile of P pairs, 256:           q[32][P][2][8]; dx float[P][4] (each pair twice)
  *       lo, hi int8[2][P][2][8] (half, pair, token, group): sum of a group = 128 * hi + lo
  *   tile of P pairs, 32:            q[4][P][2][8]; dx float[P][4]; sum float[P][4]
@@ -134,7 +134,8 @@ struct i8mm_args {
 };
 
 /* Sums of 16 (group 16) or of 32 activations of a block of 256, as bytes hi and lo, of two tokens. */
-QARM_INLINE void i8mm_sums(const int16_t *const sum16[2], const int group, const int P, uint8_t *lo, uint8_t *hi)
+QARM_INLINE void i8mm_sums(const int16_t *const sum16[2], const int group, const int P, uint8_t *lo,
+                           uint8_t *hi)
 {
     int16x8_t v[2][2];
     for (int t = 0; t < 2; t++) {
@@ -145,14 +146,15 @@ QARM_INLINE void i8mm_sums(const int16_t *const sum16[2], const int group, const
     }
     for (int i = 0; i < (group == 32 ? 1 : 2); i++) {
         const int16x8_t a = v[0][i], b = v[1][i], low = vdupq_n_s16(127);
-        vst1q_s8((int8_t *)lo + 16 * P * i, vcombine_s8(vmovn_s16(vandq_s16(a, low)), vmovn_s16(vandq_s16(b, low))));
+        vst1q_s8((int8_t *)lo + 16 * P * i,
+                 vcombine_s8(vmovn_s16(vandq_s16(a, low)), vmovn_s16(vandq_s16(b, low))));
         vst1q_s8((int8_t *)hi + 16 * P * i, vcombine_s8(vshrn_n_s16(a, 7), vshrn_n_s16(b, 7)));
     }
 }
 
 /* Copies the tokens t0 .. t0 + 2P - 1 (those that are not there are the last one again). */
-QARM_INLINE void i8mm_load_tile(const struct i8mm_args *a, uint32_t t0, const int P, const int group, bool has_min,
-                                uint8_t *xt)
+QARM_INLINE void i8mm_load_tile(const struct i8mm_args *a, uint32_t t0, const int P, const int group,
+                                bool has_min, uint8_t *xt)
 {
     const bool big = a->x->act_block == 256;
     const int block = big ? 256 : 32;
@@ -180,7 +182,8 @@ QARM_INLINE void i8mm_load_tile(const struct i8mm_args *a, uint32_t t0, const in
                 const int16_t *const s[2] = {sum[0] + 16 * b, sum[1] + 16 * b};
                 i8mm_sums(s, group, P, dst + P * XT_LO + 16 * p, dst + P * XT_HI + 16 * p);
             } else if (has_min) {
-                float s0 = (float)(sum[0][2 * b] + sum[0][2 * b + 1]), s1 = (float)(sum[1][2 * b] + sum[1][2 * b + 1]);
+                float s0 = (float)(sum[0][2 * b] + sum[0][2 * b + 1]);
+                float s1 = (float)(sum[1][2 * b] + sum[1][2 * b + 1]);
                 const float s[4] = {s0, s1, s0, s1};
                 vst1q_f32((float *)(dst + P * XT32_SUM) + 4 * p, vld1q_f32(s));
             }
@@ -256,7 +259,8 @@ QARM_INLINE void i8mm_block_256(const uint8_t *w, const uint8_t *x, const int P,
                 lo = vmmlaq_s32(lo, m, i8mm_at(x + P * XT_LO + 16 * (P * h + p)));
                 hi = vmmlaq_s32(hi, m, i8mm_at(x + P * XT_HI + 16 * (P * h + p)));
             }
-            acc[i][p] = i8mm_add(acc[i][p], i8mm_float(w + MP_M, i), dx, vcvtq_f32_s32(vaddq_s32(lo, vshlq_n_s32(hi, 7))));
+            acc[i][p] = i8mm_add(acc[i][p], i8mm_float(w + MP_M, i), dx,
+                                 vcvtq_f32_s32(vaddq_s32(lo, vshlq_n_s32(hi, 7))));
         }
     }
 }
@@ -276,9 +280,11 @@ QARM_INLINE void i8mm_block_32(const uint8_t *w, const uint8_t *x, const int P, 
             const float32x4_t dx = i8mm_float(x + P * XT32_D, p);
             QARM_UNROLL
             for (int i = 0; i < 2; i++) {
-                acc[i][p] = i8mm_add(acc[i][p], i8mm_float(w + MP32_D + 32 * h, i), dx, vcvtq_f32_s32(sum[i][p]));
+                acc[i][p] = i8mm_add(acc[i][p], i8mm_float(w + MP32_D + 32 * h, i), dx,
+                                     vcvtq_f32_s32(sum[i][p]));
                 if (has_min)
-                    acc[i][p] = i8mm_add(acc[i][p], i8mm_float(w + MP32_M, i), dx, i8mm_float(x + P * XT32_SUM, p));
+                    acc[i][p] = i8mm_add(acc[i][p], i8mm_float(w + MP32_M, i), dx,
+                                         i8mm_float(x + P * XT32_SUM, p));
             }
         }
     }

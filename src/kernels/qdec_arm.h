@@ -5,8 +5,7 @@
  * q + qarm_bias(type): the bias of types that store unsigned fields is cheaper to take off a sum than off
  * each weight.  Two products of such a byte with +-127 fit an int16.
  *
- * All functions are inlined with a constant `type` (and number of 32 weights).  They read a block's bytes and no
- * others. */
+ * All functions are inlined with a constant `type`.  They read a block's bytes and no others. */
 #ifndef SLUICE_KERNELS_QDEC_ARM_H
 #define SLUICE_KERNELS_QDEC_ARM_H
 
@@ -136,12 +135,14 @@ QARM_INLINE int8x16x2_t qarm_32(uint32_t type, const uint8_t *s, uint32_t sub)
     case DTYPE_Q5_0: /* a clear high bit: nibble - 16, which is nibble | 0xf0 */
         q = qarm_nibbles(vld1q_u8(s + 6));
         for (int i = 0; i < 2; i++)
-            q.val[i] = vorrq_s8(q.val[i], qarm_s8(vbicq_u8(qarm_dup(0xf0), qarm_bits(qarm_dup_u32(s + 2), 2 * i))));
+            q.val[i] = vorrq_s8(q.val[i], qarm_s8(vbicq_u8(qarm_dup(0xf0),
+                                                           qarm_bits(qarm_dup_u32(s + 2), 2 * i))));
         return q;
     case DTYPE_Q5_1:
         q = qarm_nibbles(vld1q_u8(s + 8));
         for (int i = 0; i < 2; i++)
-            q.val[i] = vorrq_s8(q.val[i], qarm_s8(vandq_u8(qarm_dup(16), qarm_bits(qarm_dup_u32(s + 4), 2 * i))));
+            q.val[i] = vorrq_s8(q.val[i], qarm_s8(vandq_u8(qarm_dup(16),
+                                                           qarm_bits(qarm_dup_u32(s + 4), 2 * i))));
         return q;
     case DTYPE_Q8_0: return (int8x16x2_t){{vld1q_s8((const int8_t *)s + 2), vld1q_s8((const int8_t *)s + 18)}};
     case DTYPE_IQ4_NL: return qarm_lookup(quant_tables_iq4nl, qarm_nibbles(vld1q_u8(s + 2)));
@@ -152,7 +153,8 @@ QARM_INLINE int8x16x2_t qarm_32(uint32_t type, const uint8_t *s, uint32_t sub)
                               vcombine_s8(vget_high_s8(q.val[0]), vget_high_s8(q.val[1]))}};
     case DTYPE_Q1_0: /* set: 1; clear: -1 */
         for (int i = 0; i < 2; i++)
-            q.val[i] = vorrq_s8(qarm_s8(vmvnq_u8(qarm_bits(qarm_dup_u32(s + 2 + 4 * sub), 2 * i))), vdupq_n_s8(1));
+            q.val[i] = vorrq_s8(qarm_s8(vmvnq_u8(qarm_bits(qarm_dup_u32(s + 2 + 4 * sub), 2 * i))),
+                                vdupq_n_s8(1));
         return q;
     default: { /* Q2_0: four weights a byte */
         static const uint8_t spread[32] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3,
@@ -398,17 +400,22 @@ QARM_INLINE int8x16_t qarm_tq1_0(const uint8_t *s, int h)
     return qarm_s8(vshrq_n_u8(vhaddq_u8(v, vshrq_n_u8(v, 1)), 6));
 }
 
+/* 16 weights at `o` of the b-th 32, where 32 bytes hold four runs of 32 weights, lowest bits first. */
+QARM_INLINE int8x16_t qarm_two_bits(const uint8_t *p, int b, int o)
+{
+    return qarm_s8(vandq_u8(qarm_shr(vld1q_u8(p + 32 * (b / 4) + o), 2 * (b % 4)), qarm_dup(3)));
+}
+
 /* Weights 16h .. 16h+15. */
 QARM_INLINE int8x16_t qarm_16(uint32_t type, const uint8_t *s, const struct qarm_signs *signs, int h)
 {
     const int b = h / 2, o = 16 * (h % 2);
     switch (type) {
-    case DTYPE_Q2_K: return qarm_s8(vandq_u8(qarm_shr(vld1q_u8(s + 16 + 32 * (b / 4) + o), 2 * (b % 4)), qarm_dup(3)));
-    case DTYPE_TQ2_0: return qarm_s8(vandq_u8(qarm_shr(vld1q_u8(s + 32 * (b / 4) + o), 2 * (b % 4)), qarm_dup(3)));
+    case DTYPE_Q2_K: return qarm_two_bits(s + 16, b, o);
+    case DTYPE_TQ2_0: return qarm_two_bits(s, b, o);
     case DTYPE_Q3_K: {
-        uint8x16_t low = vandq_u8(qarm_shr(vld1q_u8(s + 32 + 32 * (b / 4) + o), 2 * (b % 4)), qarm_dup(3));
         uint8x16_t high = vtstq_u8(vld1q_u8(s + o), qarm_dup(1 << b));
-        return qarm_s8(vorrq_u8(low, vandq_u8(high, qarm_dup(4))));
+        return vorrq_s8(qarm_two_bits(s + 32, b, o), qarm_s8(vandq_u8(high, qarm_dup(4))));
     }
     case DTYPE_Q4_K: case DTYPE_Q5_K: {
         uint8x16_t v = vld1q_u8(s + (type == DTYPE_Q5_K ? 48 : 16) + 32 * (b / 2) + o);
@@ -420,7 +427,10 @@ QARM_INLINE int8x16_t qarm_16(uint32_t type, const uint8_t *s, const struct qarm
     case DTYPE_Q6_K: {
         uint8x16_t low = vld1q_u8(s + 64 * (b / 4) + 32 * (b % 2) + o);
         uint8x16_t high = vld1q_u8(s + 128 + 32 * (b / 4) + o);
-        high = b % 4 == 3 ? vshrq_n_u8(high, 2) : b % 4 == 2 ? high : b % 4 ? vshlq_n_u8(high, 2) : vshlq_n_u8(high, 4);
+        if (b % 4 < 2)
+            high = b % 4 ? vshlq_n_u8(high, 2) : vshlq_n_u8(high, 4);
+        else if (b % 4 == 3)
+            high = vshrq_n_u8(high, 2);
         high = vandq_u8(high, qarm_dup(48));
         return qarm_s8(b / 2 % 2 ? vsriq_n_u8(high, low, 4) : vorrq_u8(high, vandq_u8(low, qarm_dup(15))));
     }

@@ -2,8 +2,8 @@
  * defines QFEW_DOT(acc, w, x), which adds sixteen products of signed bytes to the four sums of acc.
  *
  * Four rows go into the lanes of what is float (quant.h: one sequential accumulator for a row and a token).
- * Each row's integer products of a block are summed in its own register, and pairwise sums turn four such registers
- * into one of four rows.  A row's block is unpacked once for up to QFEW_TOKENS tokens. */
+ * Each row's integer products of a block are summed in its own register, and pairwise sums turn four such
+ * registers into one of four rows.  A row's block is unpacked once for up to QFEW_TOKENS tokens. */
 #ifndef SLUICE_KERNELS_QFEW_ARM_H
 #define SLUICE_KERNELS_QFEW_ARM_H
 
@@ -24,7 +24,11 @@ struct qfew {
 };
 
 /* Activations of the tokens t0 .. t0+T-1. */
-struct qfew_acts { const int8_t *q[QFEW_TOKENS]; const float *d[QFEW_TOKENS]; const int16_t *sum16[QFEW_TOKENS]; };
+struct qfew_acts {
+    const int8_t *q[QFEW_TOKENS];
+    const float *d[QFEW_TOKENS];
+    const int16_t *sum16[QFEW_TOKENS];
+};
 
 QARM_INLINE void qfew_acts_of(const struct qfew *a, uint32_t t0, const uint32_t T, struct qfew_acts *x)
 {
@@ -91,10 +95,10 @@ QARM_INLINE void qfew_sums(uint32_t type, const int16_t *sum16, int16x8_t out[2]
         out[0] = vpaddq_s16(out[0], out[1]);
 }
 
-/* One row's block with T tokens: part[t] has the four partial sums of sum scale * q * x, min_part[t] those of the
- * mins. */
-QARM_INLINE void qfew_block(uint32_t type, const uint8_t *s, const struct qfew_acts *x, uint32_t b, const uint32_t T,
-                            int32x4_t part[], int32x4_t min_part[])
+/* One row's block with T tokens: part[t] has the four partial sums of sum scale * q * x, min_part[t] those of
+ * the mins. */
+QARM_INLINE void qfew_block(uint32_t type, const uint8_t *s, const struct qfew_acts *x, uint32_t b,
+                            const uint32_t T, int32x4_t part[], int32x4_t min_part[])
 {
     const int group = qarm_group(type), bias = qarm_bias(type);
     const bool narrow = group == 16;
@@ -129,7 +133,8 @@ QARM_INLINE void qfew_block(uint32_t type, const uint8_t *s, const struct qfew_a
             if (group == 256) {
                 acc[t] = QFEW_DOT(QFEW_DOT(acc[t], lo, x0), hi, x1);
             } else if (group == 32) {
-                acc[t] = vmlaq_n_s32(acc[t], QFEW_DOT(QFEW_DOT(zero, lo, x0), hi, x1), scale[h / 8][h / 2 % 4]);
+                acc[t] = vmlaq_n_s32(acc[t], QFEW_DOT(QFEW_DOT(zero, lo, x0), hi, x1),
+                                     scale[h / 8][h / 2 % 4]);
             } else {
                 acc[t] = vmlaq_n_s32(acc[t], QFEW_DOT(zero, lo, x0), scale[h / 4][h % 4]);
                 acc[t] = vmlaq_n_s32(acc[t], QFEW_DOT(zero, hi, x1), scale[h / 4][h % 4 + 1]);
