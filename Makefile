@@ -6,7 +6,8 @@
 #   make check-references the tests against packages from PyPI, in a virtual environment
 #   make install          PREFIX (/usr/local) and DESTDIR are respected; make uninstall
 #   make asan, make tsan  the tests under AddressSanitizer and UBSan, and under ThreadSanitizer
-#   make arm64            a static arm64 build, in build-arm64/; make test-arm64 runs it under qemu
+#   make arm64            a static arm64 build, in build-arm64/; make test-arm64 runs the tests of it under
+#                         qemu-user, make test-arm64-short two minutes of them
 #   make fuzz-short       each fuzzer for FUZZ_SECONDS (20)
 #   make deps, deps-dev, deps-arm64   what the above need
 #
@@ -45,7 +46,7 @@ else ifeq ($(ARM64),1)
   CC := aarch64-linux-gnu-gcc
   PKG_CONFIG := PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig pkg-config --static
   STATIC := -static
-  RUN_UNDER := qemu-aarch64-static
+  RUN_UNDER := qemu-aarch64-static -cpu max
 endif
 ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 
@@ -187,7 +188,7 @@ check-references: deps
 	@$(MAKE) $(JOBS) --no-print-directory tests
 	@B=$(B) tests/references/run.sh
 
-.PHONY: demo asan tsan arm64 test-arm64 fuzz fuzz-short
+.PHONY: demo asan tsan arm64 test-arm64 test-arm64-short fuzz fuzz-short
 demo: deps
 	@$(MAKE) $(JOBS) --no-print-directory all
 	@B=$(B) demo/run.sh
@@ -200,6 +201,12 @@ arm64:
 	@$(MAKE) $(JOBS) --no-print-directory ARM64=1 all
 test-arm64:
 	@$(MAKE) $(JOBS) --no-print-directory ARM64=1 test-built
+# Two minutes of it: every kernel at every level, and every family's model to the bit.
+SHORT := check_kernels golden
+test-arm64-short:
+	@$(MAKE) $(JOBS) --no-print-directory ARM64=1 all $(foreach t,$(SHORT),build-arm64/tests/$(t)/$(t))
+	@B=build-arm64 tests/run.sh build-arm64/tests/check_kernels/check_kernels tests/arm64/run_levels.sh \
+	    tests/golden/run_golden.sh
 
 # tests/fuzz/NAME.c defines LLVMFuzzerTestOneInput; tests/fuzz/corpus/NAME/ is what it starts from.
 ifeq ($(FUZZ),1)

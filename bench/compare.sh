@@ -1,116 +1,143 @@
 #!/usr/bin/env bash
 # sluice and its peers in turn on one file, resident and inside memory limits; prints a table.  Builds nothing.
 #
-#   bench/compare.sh -m MODEL [-s SLUICE] [-l LLAMA_BENCH] [-i IK_LLAMA_BENCH] [-b "4G 2G"] [-p 512] [-n 32] [-r 3]
+#   bench/compare.sh -m MODEL [-s SLUICE] [-l LLAMA_BENCH] [-i IK_LLAMA_BENCH] [-I IK_SWEEP_BENCH] [-b "none 4G 2G"]
+#                    [-p 512] [-n 32] [-r 3] [-T 600] [-k "128 own"]
 #
+#   -s  sluice (default build/sluice);  -l  llama.cpp's llama-bench;  -i  ik_llama.cpp's llama-bench;
+#   -I  ik_llama.cpp's llama-sweep-bench: under a limit it runs with --prefetch-experts, which its llama-bench lacks
 #   -b  budgets; each is also the limit of the memory cgroup (v1) in which every program of its rows runs,
 #       with the page cache dropped first.  "none" = everything in memory, warm.  Default: none.
-#   -r  rounds; programs alternate within a round, the table has medians.
+#   -r  rounds; programs alternate within a round, the table has medians.  -T  seconds after which a run is given up.
+#   -k  read_ahead_kb settings for peers under a limit; "own" is the machine's
 #
-# Peers map the file; how well that works depends on the block device's read-ahead, so under a limit each runs with
-# read_ahead_kb at 128 (most distributions' default) and at the machine's own setting.  Needs root for budgets
-# (cgroup, drop_caches, read_ahead_kb), and nothing but a shell: results are read from the programs' JSON and CSV by awk and sed.
-set -euo pipefail
+# Peers map the file; how well that works depends on the block device's read-ahead: 128 is what most distributions set.
+# Needs root for budgets (cgroup, drop_caches, read_ahead_kb), and nothing but a shell: results are read from the programs'
+# JSON and CSV by awk.  Columns: medians of tok/s; the most memory the run's cgroup held, page cache
+# included; sluice's fractions of its causal and overlap limits while decoding ("void": the drive or memory drifted).
+set -uo pipefail
 
-sluice=build/sluice llama='' ik='' budgets=none n_prompt=512 n_gen=32 rounds=3 model=''
-while getopts m:s:l:i:b:p:n:r:h o; do
+sluice=build/sluice llama='' ik='' sweep='' budgets=none n_prompt=512 n_gen=32 rounds=3 model='' give_up=600 kbs='128 own'
+while getopts m:s:l:i:I:b:p:n:r:T:k:h o; do
     case $o in
-        m) model=$OPTARG ;; s) sluice=$OPTARG ;; l) llama=$OPTARG ;; i) ik=$OPTARG ;; b) budgets=$OPTARG ;;
-        p) n_prompt=$OPTARG ;; n) n_gen=$OPTARG ;; r) rounds=$OPTARG ;;
-        *) sed -n '2,13s/^# \{0,1\}//p' "$0"; [ "$o" = h ] && exit 0; exit 1 ;;
+        m) model=$OPTARG ;; s) sluice=$OPTARG ;; l) llama=$OPTARG ;; i) ik=$OPTARG ;; I) sweep=$OPTARG ;;
+        b) budgets=$OPTARG ;; p) n_prompt=$OPTARG ;; n) n_gen=$OPTARG ;; r) rounds=$OPTARG ;; T) give_up=$OPTARG ;;
+        k) kbs=$OPTARG ;;
+        *) sed -n '2,19s/^# \{0,1\}//p' "$0"; [ "$o" = h ] && exit 0; exit 1 ;;
     esac
 done
-[ -r "$model" ] || { echo "compare: no model: give one with -m FILE" >&2; exit 1; }
+fail() { echo "compare: $*" >&2; exit 1; }
+[ -r "$model" ] || fail "no model: give one with -m FILE"
+for p in "$sluice" "$llama" "$ik" "$sweep"; do
+    [ -z "$p" ] || [ -x "$p" ] || fail "$p: not a program"
+done
 threads=$(nproc)
 tmp=$(mktemp -d)
-disk=$(lsblk -no pkname "$(df --output=source "$model" | tail -1)" 2>/dev/null | head -1)
-[ -n "$disk" ] || disk=$(basename "$(df --output=source "$model" | tail -1)")
-ra=/sys/block/$disk/queue/read_ahead_kb
+device=$(basename "$(df --output=source "$model" | tail -1)")
+disk=$(lsblk -no pkname "/dev/$device" 2>/dev/null | head -1)
+ra=/sys/block/${disk:-$device}/queue/read_ahead_kb
 own_ra=$(cat "$ra" 2>/dev/null || echo '')
 group=/sys/fs/cgroup/memory/sluice-compare
 finish() {
-    [ -n "$own_ra" ] && echo "$own_ra" >"$ra" 2>/dev/null
+    [ -n "$own_ra" ] && echo "$own_ra" 2>/dev/null >"$ra"
     rmdir "$group" 2>/dev/null
     rm -rf "$tmp"
     return 0
 }
 trap finish EXIT
+trap 'exit 130' INT TERM
 
-# limited LIMIT COMMAND...: inside the cgroup, caches dropped; LIMIT none: as it is.
+# limited LIMIT COMMAND...: inside the cgroup, caches dropped; LIMIT none: as it is.  The most memory held goes to $tmp/peak.
 limited() {
-    local limit=$1
+    local limit=$1 rc
     shift
+    echo - >"$tmp/peak"
     if [ "$limit" = none ]; then
-        "$@"
+        timeout "$give_up" "$@"
         return
     fi
-    mkdir -p "$group"
-    echo "$limit" >"$group/memory.limit_in_bytes"
+    mkdir -p "$group" || fail "$group: cannot make a cgroup (version 1, as root)"
+    echo "$limit" >"$group/memory.limit_in_bytes" || fail "$group: cannot set the limit $limit"
     sync
     echo 3 >/proc/sys/vm/drop_caches
-    (echo "$BASHPID" >"$group/cgroup.procs" && exec "$@")
+    echo 0 >"$group/memory.max_usage_in_bytes"
+    (echo "$BASHPID" >"$group/cgroup.procs" && exec timeout "$give_up" "$@")
+    rc=$?
+    awk '{printf "%.2f", $1 / 1073741824}' "$group/memory.max_usage_in_bytes" >"$tmp/peak"
+    return $rc
 }
 
-# Each prints "PREFILL DECODE" in tokens a second, or "- -" where the program did not get through.
+# Each prints "PREFILL DECODE PEAK CAUSAL OVERLAP"; "-" where there is no figure.
 run_sluice() { # budget
     local ram=$1
     [ "$ram" = none ] && ram=unlimited
-    if limited "$1" "$sluice" bench -q -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" --ram "$ram" \
-        --json "$tmp/s.json" >/dev/null 2>"$tmp/err"; then
-        awk '/"tok_s":/ {gsub(/[^0-9.e+-]/, "", $2); v[++n] = $2} END {print v[1], v[2]}' "$tmp/s.json"
-    else
-        echo "- -"
+    limited "$1" "$sluice" bench -q -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" --ram "$ram" \
+        --json "$tmp/s.json" >/dev/null 2>"$tmp/err" || { echo "- - - - -"; return; }
+    awk -v peak="$(cat "$tmp/peak")" '
+        {key = $1; gsub(/[":]/, "", key); v = $2; gsub(/,/, "", v)}
+        key == "void" {drift = v == "true" ? "(void)" : ""}
+        key == "tok_s" {t[++n] = v}
+        key == "fraction_causal" {c = v}
+        key == "fraction_overlap" {o = v}
+        END {printf "%.2f %.2f %s %.3f%s %.3f%s\n", t[1], t[2], peak, c, drift, o, drift}' "$tmp/s.json"
+}
+run_llama() { # budget, program
+    limited "$1" "$2" -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" -o csv >"$tmp/l.csv" 2>"$tmp/err" ||
+        { echo "- - $(cat "$tmp/peak") - -"; return; }
+    # The columns' names are in the first line; fields are quoted.
+    awk -F'","' -v peak="$(cat "$tmp/peak")" '
+        NR == 1 || /build_commit/ {gsub(/"/, ""); n = split($0, h, /,/); for (i = 1; i <= n; i++) if (h[i] == "avg_ts") c = i; next}
+        {gsub(/"/, "", $c); v[++rows] = $c}
+        END {print v[1] ? v[1] : "-", v[2] ? v[2] : "-", peak, "- -"}' "$tmp/l.csv"
+}
+run_sweep() { # budget, program
+    limited "$1" "$2" -m "$model" -c "$((n_prompt + n_gen))" -b "$n_prompt" -ub "$n_prompt" -n "$n_gen" -t "$threads" \
+        --prefetch-experts --output-format jsonl >"$tmp/l.jsonl" 2>"$tmp/err" ||
+        { echo "- - $(cat "$tmp/peak") - -"; return; }
+    # The first line with figures: an empty context, then the prompt.
+    awk -v peak="$(cat "$tmp/peak")" '/speed_pp/ && !done {done = 1; p = $0; g = $0; sub(/.*"speed_pp": */, "", p); sub(/.*"speed_tg": */, "", g);
+        print p + 0, g + 0, peak, "- -"} END {if (!done) print "- -", peak, "- -"}' "$tmp/l.jsonl"
+}
+
+median() { sort -g | awk '{v[NR] = $1; s[NR] = $0} END {if (!NR) print "-"; else print s[int((NR + 1) / 2)]}'; }
+column() { awk -v c="$2" '$c != "-" {print $c}' "$1" | median; }
+
+note() { # row, figures: kept for the table
+    echo "$2" >>"$tmp/row.$1"
+    echo "  ${1#*.}: $2" >&2
+}
+
+peer() { # row's number, name, runner, program, budget
+    local kb value
+    [ -n "$4" ] || return 0
+    if [ "$5" = none ] || [ -z "$own_ra" ]; then
+        note "$1.$2" "$("$3" "$5" "$4")"
+        return
     fi
-}
-run_llama() { # budget, program, more arguments
-    local limit=$1 program=$2
-    shift 2
-    if limited "$limit" "$program" -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" -o csv "$@" \
-        >"$tmp/l.csv" 2>"$tmp/err"; then
-        # The columns' names are in the first line; fields are quoted.
-        awk -F'","' 'NR == 1 {gsub(/"/, ""); n = split($0, h, ","); for (i = 1; i <= n; i++) if (h[i] == "avg_ts") c = i}
-                     NR > 1 {gsub(/"/, "", $c); v[NR - 1] = $c} END {print v[1] ? v[1] : "-", v[2] ? v[2] : "-"}' "$tmp/l.csv"
-    else
-        echo "- -"
-    fi
+    for kb in $kbs; do
+        value=$kb
+        [ "$kb" = own ] && value=$own_ra
+        echo "$value" >"$ra"
+        note "$1.$2, read_ahead_kb $value" "$("$3" "$5" "$4")"
+    done
+    echo "$own_ra" >"$ra"
 }
 
-median() { sort -g | awk '{v[NR] = $1} END {if (!NR) print "-"; else if (NR % 2) print v[(NR + 1) / 2]; else print (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
-
-note() { # name, figures: kept for the table
-    echo "$2" >>"$tmp/$1"
-    echo "  $1: $2 tok/s (prefill, decode)" >&2
-}
-
-echo "| limit | program | prefill $n_prompt tok/s | decode tok/s |"
-echo "|---|---|---|---|"
+echo "| limit | program | prefill $n_prompt tok/s | decode tok/s | memory held, GiB | of the causal limit | of the overlap limit |"
+echo "|---|---|---|---|---|---|---|"
 for b in $budgets; do
     rm -f "$tmp"/row.*
     for round in $(seq "$rounds"); do
-        echo "limit $b, round $round of $rounds" >&2
+        echo "limit $b, round $round of $rounds: prefill, decode, memory, fractions" >&2
+        note 1.sluice "$(run_sluice "$b")"
+        # Peers need the file in the page cache, where sluice's memory was a moment ago.
         [ "$b" = none ] && cat "$model" >/dev/null
-        note row.1.sluice "$(run_sluice "$b")"
-        i=2
-        for peer in "llama.cpp|$llama" "ik_llama.cpp|$ik"; do
-            program=${peer#*|} name=${peer%%|*}
-            [ -n "$program" ] || continue
-            extra=()
-            [ "$name" = ik_llama.cpp ] && [ "$b" != none ] && extra=(--prefetch-experts 1)
-            if [ "$b" = none ] || [ -z "$own_ra" ]; then
-                note "row.$i.$name" "$(run_llama "$b" "$program" "${extra[@]}")"
-            else
-                for k in 128 "$own_ra"; do
-                    echo "$k" >"$ra"
-                    note "row.$i.$name, read_ahead_kb $k" "$(run_llama "$b" "$program" "${extra[@]}")"
-                done
-                echo "$own_ra" >"$ra"
-            fi
-            i=$((i + 1))
-        done
+        peer 2 llama.cpp run_llama "$llama" "$b"
+        [ "$b" != none ] && [ -n "$sweep" ] || peer 3 ik_llama.cpp run_llama "$ik" "$b"
+        [ "$b" = none ] || peer 4 "ik_llama.cpp --prefetch-experts" run_sweep "$sweep" "$b"
     done
     for f in "$tmp"/row.*; do
-        name=${f##*/row.?.}
-        printf '| %s | %s | %s | %s |\n' "$b" "$name" "$(awk '$1 != "-" {print $1}' "$f" | median)" \
-            "$(awk '$2 != "-" {print $2}' "$f" | median)"
+        name=${f##*/row.}
+        echo "| $b | ${name#*.} | $(column "$f" 1) | $(column "$f" 2) | $(column "$f" 3) | $(column "$f" 4) | $(column "$f" 5) |"
     done
 done

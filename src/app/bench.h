@@ -1,13 +1,15 @@
 /* bench: how fast a model runs here, and how near that is to what the machine allows.
  *
- *   probes (disk, memory) ─> repetitions {prefill p tokens, decode n} ─> probes again
+ *   probes (disk, memory) ─> repetitions {prefill p tokens, decode n, the disk again} ─> probes again
  *     ─> medians, and fractions of two limits ─> table, CSV, JSON, a picture of a sweep over budgets
  *
  * The limits of a token, from bytes and the rates that were measured in the same run:
  *   overlap  max(missed / disk, touched / memory): everything could overlap with everything
  *   causal   head / memory + sum over layers of max(streamed dense / disk, dense / memory)
  *            + max(the layer's missed / disk, its experts / memory): a layer's experts are unknown
- *            until its own attention ends, so without prefetch this is the ceiling */
+ *            until its own attention ends, so without prefetch this is the ceiling
+ * Drives drift within minutes, so a repetition is held against the mean of the disk rates probed
+ * just before and just after it. */
 #ifndef SLUICE_APP_BENCH_H
 #define SLUICE_APP_BENCH_H
 
@@ -18,12 +20,14 @@
 
 #define BENCH_MAX_REPS 100
 #define BENCH_MAX_BUDGETS 32
+#define BENCH_N_DEPTHS 4 /* queue depths that the disk probe tries */
 
 struct bench_rates {
     double disk_bytes_s;  /* the best over depths */
     double ram_bytes_s;
     size_t read_bytes;    /* of one probe read */
     int depth;            /* the best one */
+    struct { int depth; double bytes_s; } at[BENCH_N_DEPTHS];
 };
 
 struct bench_phase {
@@ -33,9 +37,9 @@ struct bench_phase {
     double bytes_read_per_tok, bytes_hint_per_tok, bytes_touched_per_tok, bytes_dense_per_tok;
     double hit_rate;
     double hint_recall, hint_recall2, hint_precision, hint_share; /* < 0: no look-ahead */
-    double wait_s, compute_s, else_s; /* of one repetition, means */
+    double wait_s, compute_s, else_s; /* of the repetition of median speed */
     double joules_per_tok; /* < 0: not measurable here */
-    double fraction_causal, fraction_overlap;
+    double fraction_causal, fraction_overlap; /* medians over repetitions */
 };
 
 struct bench_result {
@@ -60,6 +64,9 @@ struct bench_params {
 /* Disk and memory rates, measured on the model's own files. */
 int bench_probe(const struct sluice_model *m, const struct sluice_params *p, int n_threads, struct bench_rates *out,
                 struct sluice_error *err) SLUICE_MUST_CHECK;
+/* The disk alone, again, at the best depth of `first`, in memory for one read: beside a context that fills its budget. */
+int bench_probe_disk(const struct sluice_model *m, const struct sluice_params *p, const struct bench_rates *first,
+                     double *bytes_s, struct sluice_error *err) SLUICE_MUST_CHECK;
 int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench_result *out,
               struct sluice_error *err) SLUICE_MUST_CHECK;
 

@@ -112,6 +112,7 @@ static json_t *result_json(const struct bench_params *p, const struct bench_resu
     json_object_set_new(o, "cold", json_boolean(p->cold));
     json_object_set_new(o, "n_reps", json_integer(p->n_reps));
     json_object_set_new(o, "n_depth", json_integer(p->n_depth));
+    json_object_set_new(o, "seed", json_integer((json_int_t)p->seed));
     json_object_set_new(o, "budget_bytes",
                         r->budget_bytes == SLUICE_RAM_UNLIMITED ? json_null() : json_integer((json_int_t)r->budget_bytes));
     json_object_set_new(o, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
@@ -121,6 +122,10 @@ static json_t *result_json(const struct bench_params *p, const struct bench_resu
     json_object_set_new(o, "ram_bytes_s_after", json_real(r->after.ram_bytes_s));
     json_object_set_new(o, "probe_read_bytes", json_integer((json_int_t)r->before.read_bytes));
     json_object_set_new(o, "probe_depth", json_integer(r->before.depth));
+    json_t *depths = json_array();
+    for (int i = 0; i < BENCH_N_DEPTHS; i++)
+        json_array_append_new(depths, json_pack("{s:i, s:f}", "depth", r->before.at[i].depth, "bytes_s", r->before.at[i].bytes_s));
+    json_object_set_new(o, "disk_probe", depths);
     json_object_set_new(o, "void", json_boolean(r->is_void));
     json_object_set_new(o, "prefill", phase_json(&r->prefill));
     json_object_set_new(o, "decode", phase_json(&r->decode));

@@ -3,12 +3,12 @@
 #include "app/bench_ram.h"
 
 #include "base/err.h"
+#include "base/log.h"
 #include "engine/engine.h"
 #include "io/io_probe.h"
 #include "model/experts_file.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #define PROBE_SECONDS 0.4
 
@@ -31,39 +31,76 @@ static size_t unit_read_bytes(const struct model *m)
     return most;
 }
 
-static int probe_disk(const struct sluice_model *sm, const struct sluice_params *p, struct bench_rates *out,
+/* The model's files, opened as the engine opens them. */
+struct probe { const char **paths; struct io_files files; struct io *io; };
+
+static void probe_close(struct probe *b)
+{
+    io_close(b->io);
+    free(b->paths);
+}
+
+static int probe_open(struct probe *b, const struct sluice_model *sm, const struct sluice_params *p,
                       struct sluice_error *err)
 {
-    static const int depths[] = {4, 8, 16, 32};
-    uint32_t n_files = experts_file_n_files(&sm->m);
-    const char **paths = calloc(n_files, sizeof *paths);
-    if (!paths)
+    uint32_t n = experts_file_n_files(&sm->m);
+    *b = (struct probe){.paths = calloc(n, sizeof *b->paths)};
+    if (!b->paths)
         return err_set(err, SLUICE_ENOMEM, "no memory for the disk probe");
-    for (uint32_t i = 0; i < n_files; i++)
-        paths[i] = experts_file_name(&sm->m, i);
-    const struct io_files files = {paths, n_files};
-    struct io *io;
-    int rc = io_open(p->io, &files, 64, &io, err);
+    for (uint32_t i = 0; i < n; i++)
+        b->paths[i] = experts_file_name(&sm->m, i);
+    b->files = (struct io_files){b->paths, n};
+    int rc = io_open(p->io, &b->files, 64, &b->io, err);
+    if (rc)
+        probe_close(b);
+    return rc;
+}
+
+static int probe_depths(const struct sluice_model *sm, const struct sluice_params *p, struct bench_rates *out,
+                        struct sluice_error *err)
+{
+    static const int depths[BENCH_N_DEPTHS] = {4, 8, 16, 32};
+    struct probe b;
+    int rc = probe_open(&b, sm, p, err);
+    if (rc)
+        return rc;
     out->read_bytes = unit_read_bytes(&sm->m);
     out->disk_bytes_s = 0;
-    for (size_t i = 0; !rc && i < sizeof depths / sizeof *depths; i++) {
+    for (size_t i = 0; !rc && i < BENCH_N_DEPTHS; i++) {
         struct io_probe_result r;
-        const struct io_probe_params pp = {.files = &files, .read_bytes = out->read_bytes, .depth = depths[i],
-                                           .seconds = PROBE_SECONDS, .seed = (uint64_t)getpid() + i};
-        rc = io_probe_run(io, &pp, &r, err);
+        const struct io_probe_params pp = {.files = &b.files, .read_bytes = out->read_bytes, .depth = depths[i],
+                                           .seconds = PROBE_SECONDS, .seed = log_now_ns()};
+        rc = io_probe_run(b.io, &pp, &r, err);
+        out->at[i].depth = depths[i];
+        out->at[i].bytes_s = r.bytes_s;
         if (!rc && r.bytes_s > out->disk_bytes_s) {
             out->disk_bytes_s = r.bytes_s;
             out->depth = depths[i];
         }
     }
-    io_close(io);
-    free(paths);
+    probe_close(&b);
+    return rc;
+}
+
+int bench_probe_disk(const struct sluice_model *sm, const struct sluice_params *p, const struct bench_rates *first,
+                     double *bytes_s, struct sluice_error *err)
+{
+    struct probe b;
+    struct io_probe_result r = {0};
+    int rc = probe_open(&b, sm, p, err);
+    if (rc)
+        return rc;
+    const struct io_probe_params pp = {.files = &b.files, .read_bytes = first->read_bytes, .depth = first->depth,
+                                       .seconds = 2 * PROBE_SECONDS, .seed = log_now_ns(), .one_buffer = true};
+    rc = io_probe_run(b.io, &pp, &r, err);
+    *bytes_s = r.bytes_s;
+    probe_close(&b);
     return rc;
 }
 
 int bench_probe(const struct sluice_model *m, const struct sluice_params *p, int n_threads, struct bench_rates *out,
                 struct sluice_error *err)
 {
-    int rc = probe_disk(m, p, out, err);
-    return rc ? rc : bench_ram_rate(n_threads, 6, &out->ram_bytes_s, err);
+    int rc = probe_depths(m, p, out, err);
+    return rc ? rc : bench_ram_rate(n_threads, 24, &out->ram_bytes_s, err);
 }

@@ -18,8 +18,8 @@ struct layers {
     uint8_t *seen;                 /* [n_expert] */
 };
 
-/* One phase of one repetition.  passes: [n_pass][missed of each layer | experts of each layer], kept until both
- * probes have run: the limits use the mean of the rates before and after. */
+/* One phase of one repetition.  passes: [n_pass][missed of each layer | experts of each layer], kept until all
+ * probes have run: the limits use the mean of the rates around it. */
 struct totals { uint64_t ns; struct sluice_stats st; double joules; uint64_t *passes; uint32_t n_pass; };
 
 struct bench {
@@ -30,6 +30,7 @@ struct bench {
     uint64_t *dense, *streamed;    /* [n_layer + 1] bytes of dense matrices; the head is last */
     uint64_t *spare;               /* [2 * n_layer] where passes that are not measured count */
     uint64_t rng, at_text;
+    double *disk;                  /* [n_reps + 1] bytes a second before the first repetition and after each */
 };
 
 static uint64_t expert_bytes_read(const struct sluice_context *c)
@@ -183,40 +184,63 @@ static double share(uint64_t part, uint64_t of)
     return of ? (double)part / (double)of : -1;
 }
 
+static double median(double *v, uint32_t n)
+{
+    qsort(v, n, sizeof *v, compare_doubles);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+static void add_stats(struct sluice_stats *a, const struct sluice_stats *st)
+{
+    a->bytes_read += st->bytes_read;
+    a->bytes_read_hint += st->bytes_read_hint;
+    a->bytes_hint_used += st->bytes_hint_used;
+    a->n_tok_hint += st->n_tok_hint;
+    for (int k = 0; k < 2; k++) {
+        a->hint_requests[k] += st->hint_requests[k];
+        a->hint_foreseen[k] += st->hint_foreseen[k];
+    }
+    a->bytes_touched += st->bytes_touched;
+    a->expert_requests += st->expert_requests;
+    a->expert_hits += st->expert_hits;
+}
+
+/* Where the time of one repetition went. */
+static void split_time(struct bench_phase *ph, const struct totals *t)
+{
+    const struct sluice_stats *st = &t->st;
+    ph->wait_s = (double)st->ns_wait / 1e9;
+    ph->compute_s = (double)(st->ns_attn + st->ns_delta + st->ns_router + st->ns_expert + st->ns_dense +
+                             st->ns_head) / 1e9;
+    ph->else_s = (double)t->ns / 1e9 - ph->wait_s - ph->compute_s;
+}
+
 static void summarise(struct bench_phase *ph, const struct bench *b, const struct totals *t, uint32_t n_tok,
-                      const struct bench_rates *r)
+                      double ram_bytes_s)
 {
     uint32_t n_reps = b->p->n_reps;
-    double v[BENCH_MAX_REPS], n = (double)n_reps * n_tok, joules = 0, causal = 0, s = 0;
+    double v[BENCH_MAX_REPS], causal[BENCH_MAX_REPS], overlap[BENCH_MAX_REPS];
+    double n = (double)n_reps * n_tok, joules = 0;
     struct sluice_stats a = {0};
     memset(ph, 0, sizeof *ph);
     if (!n_tok)
         return;
     for (uint32_t i = 0; i < n_reps; i++) {
-        const struct sluice_stats *st = &t[i].st;
-        v[i] = (double)n_tok * 1e9 / (double)t[i].ns;
-        s += (double)t[i].ns / 1e9;
-        causal += causal_seconds(b, &t[i], r);
+        const struct bench_rates r = {.disk_bytes_s = (b->disk[i] + b->disk[i + 1]) / 2, .ram_bytes_s = ram_bytes_s};
+        double s = (double)t[i].ns / 1e9;
+        v[i] = n_tok / s;
+        causal[i] = causal_seconds(b, &t[i], &r) / s;
+        overlap[i] = larger((double)t[i].st.bytes_read / r.disk_bytes_s,
+                            (double)t[i].st.bytes_touched / r.ram_bytes_s) / s;
         joules = t[i].joules < 0 || joules < 0 ? -1 : joules + t[i].joules;
-        a.bytes_read += st->bytes_read;
-        a.bytes_read_hint += st->bytes_read_hint;
-        a.bytes_hint_used += st->bytes_hint_used;
-        a.n_tok_hint += st->n_tok_hint;
-        for (int k = 0; k < 2; k++) {
-            a.hint_requests[k] += st->hint_requests[k];
-            a.hint_foreseen[k] += st->hint_foreseen[k];
-        }
-        a.bytes_touched += st->bytes_touched;
-        a.expert_requests += st->expert_requests;
-        a.expert_hits += st->expert_hits;
-        a.ns_wait += st->ns_wait;
-        a.ns_attn += st->ns_attn + st->ns_delta + st->ns_router + st->ns_expert + st->ns_dense + st->ns_head;
+        add_stats(&a, &t[i].st);
     }
-    qsort(v, n_reps, sizeof *v, compare_doubles);
     ph->n_tok = n_tok;
-    ph->tok_s = n_reps % 2 ? v[n_reps / 2] : (v[n_reps / 2 - 1] + v[n_reps / 2]) / 2;
+    ph->tok_s = median(v, n_reps); /* sorts */
     ph->tok_s_min = v[0];
     ph->tok_s_max = v[n_reps - 1];
+    ph->fraction_causal = median(causal, n_reps);
+    ph->fraction_overlap = median(overlap, n_reps);
     ph->bytes_read_per_tok = (double)a.bytes_read / n;
     ph->bytes_hint_per_tok = (double)a.bytes_read_hint / n;
     ph->bytes_touched_per_tok = (double)a.bytes_touched / n;
@@ -225,46 +249,60 @@ static void summarise(struct bench_phase *ph, const struct bench *b, const struc
     ph->hint_precision = share(a.bytes_hint_used, a.bytes_read_hint);
     ph->hint_share = t[0].n_pass == n_tok ? (double)a.n_tok_hint / n : -1; /* passes of one token decode */
     ph->hit_rate = a.expert_requests ? (double)a.expert_hits / (double)a.expert_requests : 1;
-    ph->wait_s = (double)a.ns_wait / 1e9 / n_reps;
-    ph->compute_s = (double)a.ns_attn / 1e9 / n_reps;
-    ph->else_s = s / n_reps - ph->wait_s - ph->compute_s;
     ph->joules_per_tok = joules < 0 ? -1 : joules / n;
-    /* Medians against mean bytes: the limit of a typical token over its time. */
-    double tok_time = 1 / ph->tok_s;
-    ph->fraction_causal = causal / n / tok_time;
-    ph->fraction_overlap = larger(ph->bytes_read_per_tok / r->disk_bytes_s, ph->bytes_touched_per_tok / r->ram_bytes_s) /
-                           tok_time;
+    for (uint32_t i = 0; i < n_reps; i++)
+        if (n_tok / ((double)t[i].ns / 1e9) == v[n_reps / 2])
+            split_time(ph, &t[i]);
 }
 
-static int repetitions(struct bench *b, struct totals *pre, struct totals *dec, struct sluice_error *err)
+/* What nobody waits for in real use: cold pages, an untrained branch predictor; and where every expert
+ * fits, reading them, since a phase that claims to run from memory must not begin with the disk. */
+static int warm_up(struct bench *b, struct sluice_error *err)
+{
+    const struct sluice_plan *plan = sluice_context_plan(b->ctx);
+    uint32_t n = plan->n_slots < plan->n_expert_units || b->p->n_prompt < 4 ? 4 : b->p->n_prompt;
+    return feed(b, n < plan->n_ctx ? n : plan->n_ctx, true, err);
+}
+
+static int repetition(struct bench *b, struct totals *pre, struct totals *dec, struct sluice_error *err)
 {
     const struct bench_params *p = b->p;
     int rc = 0;
+    b->l.missed = b->spare;
+    b->l.experts = b->spare + b->m->m.hp.n_layer;
+    b->l.il = UINT32_MAX;
+    if (p->cold || !b->ctx) {
+        sluice_context_free(b->ctx);
+        b->ctx = NULL;
+        rc = open_context(b, err);
+        if (!rc && !p->cold)
+            rc = warm_up(b, err);
+    }
+    if (!rc)
+        sluice_context_seq_drop(b->ctx, 0);
+    if (!rc && p->n_depth)
+        rc = feed(b, p->n_depth, false, err);
+    if (!rc && p->n_prompt)
+        rc = run_phase(b, p->n_prompt, true, pre, err);
+    if (!rc && p->n_gen)
+        rc = run_phase(b, p->n_gen, false, dec, err);
+    return rc;
+}
+
+static int repetitions(struct bench *b, const struct bench_rates *first, struct totals *pre, struct totals *dec,
+                       struct sluice_error *err)
+{
+    const struct bench_params *p = b->p;
+    int rc = 0;
+    b->disk[0] = first->disk_bytes_s;
     for (uint32_t i = 0; i < p->n_reps && !rc; i++) {
-        b->l.missed = b->spare;
-        b->l.experts = b->spare + b->m->m.hp.n_layer;
-        b->l.il = UINT32_MAX;
-        if (p->cold || !b->ctx) {
-            sluice_context_free(b->ctx);
-            b->ctx = NULL;
-            rc = open_context(b, err);
-            /* What nobody waits for in real use: the first pass meets cold pages and an untrained branch predictor. */
-            uint32_t room = rc ? 0 : sluice_context_plan(b->ctx)->n_ctx;
-            if (!rc && !p->cold)
-                rc = feed(b, room < 4 ? room : 4, true, err);
-        }
+        rc = repetition(b, &pre[i], &dec[i], err);
         if (!rc)
-            sluice_context_seq_drop(b->ctx, 0);
-        if (!rc && p->n_depth)
-            rc = feed(b, p->n_depth, false, err);
-        if (!rc && p->n_prompt)
-            rc = run_phase(b, p->n_prompt, true, &pre[i], err);
-        if (!rc && p->n_gen)
-            rc = run_phase(b, p->n_gen, false, &dec[i], err);
+            rc = bench_probe_disk(b->m, &p->ctx, first, &b->disk[i + 1], err);
         if (p->progress && !rc)
-            fprintf(p->progress, "repetition %u of %u: prefill %.2f tok/s, decode %.2f tok/s\n", i + 1, p->n_reps,
-                    p->n_prompt ? (double)p->n_prompt * 1e9 / (double)pre[i].ns : 0.0,
-                    p->n_gen ? (double)p->n_gen * 1e9 / (double)dec[i].ns : 0.0);
+            fprintf(p->progress, "repetition %u of %u: prefill %.2f tok/s, decode %.2f tok/s, disk then %.2f GB/s\n",
+                    i + 1, p->n_reps, p->n_prompt ? (double)p->n_prompt * 1e9 / (double)pre[i].ns : 0.0,
+                    p->n_gen ? (double)p->n_gen * 1e9 / (double)dec[i].ns : 0.0, b->disk[i + 1] / 1e9);
     }
     return rc;
 }
@@ -287,7 +325,8 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
 
     b.l.seen = calloc(n_expert + 1, 1);
     struct totals *pre = calloc(p->n_reps, sizeof *pre), *dec = calloc(p->n_reps, sizeof *dec);
-    if (!rows || !b.l.seen || !pre || !dec)
+    b.disk = calloc(p->n_reps + 1u, sizeof *b.disk);
+    if (!rows || !b.l.seen || !pre || !dec || !b.disk)
         rc = err_set(err, SLUICE_ENOMEM, "no memory for the bench");
     if (!rc) {
         b.dense = rows;
@@ -296,7 +335,7 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
         rc = bench_probe(m, &p->ctx, plan.n_threads, &out->before, err);
     }
     if (!rc)
-        rc = repetitions(&b, pre, dec, err);
+        rc = repetitions(&b, &out->before, pre, dec, err);
     if (!rc) {
         struct sluice_stats st;
         sluice_context_get_stats(b.ctx, &st);
@@ -310,10 +349,9 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
     if (!rc) {
         out->is_void = moved(out->before.disk_bytes_s, out->after.disk_bytes_s) ||
                        moved(out->before.ram_bytes_s, out->after.ram_bytes_s);
-        const struct bench_rates mean = {.disk_bytes_s = (out->before.disk_bytes_s + out->after.disk_bytes_s) / 2,
-                                         .ram_bytes_s = (out->before.ram_bytes_s + out->after.ram_bytes_s) / 2};
-        summarise(&out->prefill, &b, pre, p->n_prompt, &mean);
-        summarise(&out->decode, &b, dec, p->n_gen, &mean);
+        double ram = (out->before.ram_bytes_s + out->after.ram_bytes_s) / 2;
+        summarise(&out->prefill, &b, pre, p->n_prompt, ram);
+        summarise(&out->decode, &b, dec, p->n_gen, ram);
     }
     for (uint32_t i = 0; pre && dec && i < p->n_reps; i++) {
         free(pre[i].passes);
@@ -321,6 +359,7 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
     }
     free(rows);
     free(b.l.seen);
+    free(b.disk);
     free(pre);
     free(dec);
     return rc;

@@ -37,6 +37,7 @@ struct fwd {
     void (*on_route)(void *user, uint32_t il, const int32_t *ids, uint32_t n_tok, uint32_t k);
     void *route_user;
     const struct fwd_part *parts; uint32_t n_parts, n_tok;
+    bool more;                   /* another pass of as many tokens follows at once */
 
     const struct model *m;
     struct ops *ops;

@@ -5,6 +5,7 @@
  *   route ── ids ──> sort (token, expert) pairs by expert ── request ──> weight store
  *     │                                                                     │ views, as they arrive
  *   look-ahead: the next layer's router on this h ── hint ──>               │
+ *   (large passes: all of the next layer's experts ── ahead ──>)            │
  *     │                                                                     v
  *   shared expert (while reads are under way) ─────────────> batches of experts ──> finish: x += ...
  *
@@ -230,6 +231,22 @@ static int hint_layer(struct fwd *f, uint32_t il, const struct moe_bufs *b, stru
     return rc;
 }
 
+/* Large passes: the MoE layer that comes next, in this pass or at the beginning of the next one. */
+static void read_ahead(struct fwd *f, uint32_t il)
+{
+    const struct model *m = f->m;
+    for (uint32_t i = il + 1; i < m->hp.n_layer; i++)
+        if (m->layers[i].moe) {
+            weight_store_ahead(f->ws, i);
+            return;
+        }
+    for (uint32_t i = 0; f->more && i < il; i++)
+        if (m->layers[i].moe) {
+            weight_store_ahead(f->ws, i);
+            return;
+        }
+}
+
 /* One layer ahead; two where the drive had nothing left to read by the last advice. */
 static int hint_next(struct fwd *f, uint32_t il, const struct moe_bufs *b, struct sluice_error *err)
 {
@@ -306,9 +323,8 @@ static int run_experts(struct fwd *f, uint32_t il, const struct moe_bufs *b, str
                        bool by_row, struct sluice_error *err)
 {
     struct moe_host *h = f->moe;
-    /* In large passes half of the slots stay free for reads while the other half computes. */
-    uint32_t spare = weight_store_spare(f->ws, il),
-             limit = by_row || spare / 2 >= MAX_HELD ? MAX_HELD : (spare + 1) / 2;
+    uint32_t spare = weight_store_spare_sweep(f->ws, il),
+             limit = by_row || spare > MAX_HELD ? MAX_HELD : spare;
     uint32_t pairs_max = max_pairs(f->n_tok_max, f->n_rows_max, f->n_expert_used);
     for (uint32_t done = 0; done < h->n_list;) {
         uint32_t n_held = 0, n_pairs = 0;
@@ -384,6 +400,8 @@ int block_moe(struct fwd *f, uint32_t il, struct sluice_error *err)
     struct weight_ticket *ticket;
     if ((rc = weight_store_request(f->ws, il, h->list, h->n_list, !by_row, &ticket, err)) < 0)
         return rc;
+    if (!by_row)
+        read_ahead(f, il);
     t = fwd_now(f);
     rc = hint_next(f, il, &b, err);
     fwd_lap(f, &t, &f->stats.ns_router);

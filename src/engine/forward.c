@@ -216,8 +216,10 @@ int sluice_context_decode_sink(struct sluice_context *c, const struct sluice_bat
     c->fwd->hints = trial ? hint_trial_next(&c->hint_trial, (uint32_t)n_all) : c->can_hint;
     struct cursor at = {0, 0};
     uint32_t n_tok, n_pass_parts, n_want;
-    while (rc == 0 && (n_tok = gather_pass(c, parts, n_parts, &at, &n_pass_parts, &n_want)) > 0)
+    while (rc == 0 && (n_tok = gather_pass(c, parts, n_parts, &at, &n_pass_parts, &n_want)) > 0) {
+        c->fwd->more = at.part < n_parts && parts[at.part].n_tok - at.tok >= n_tok;
         rc = run_pass(c, n_pass_parts, n_tok, n_want, sink, err);
+    }
     if (rc) {
         c->ops->wait(c->ops);
         for (uint32_t i = 0; i < n_parts; i++)

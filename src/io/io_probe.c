@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define PROBE_HUGE_PAGE ((size_t)2 << 20)
+
 struct probe {
     struct io *io;
     const struct io_probe_params *p;
@@ -51,7 +53,7 @@ static bool probe_submit(struct probe *b, uint64_t slot)
         .offset = place * b->io->align.offset,
         .len = io_window_of(&b->io->align, 0, b->p->read_bytes).len,
         .need = b->p->read_bytes,
-        .dst = b->buf + slot * b->stride,
+        .dst = b->buf + (b->p->one_buffer ? 0 : slot * b->stride),
         .user = slot,
     };
     return io_submit(b->io, &r, 1) == 1;
@@ -100,11 +102,14 @@ int io_probe_run(struct io *io, const struct io_probe_params *p, struct io_probe
         return err_set(err, SLUICE_EINVAL, "a probe needs a size and a depth");
     b.random += !b.random;
     b.stride = mem_round_up(io_window_max(&io->align, p->read_bytes), 4096);
-    if (!mem_mul(b.stride, (size_t)depth, &total))
+    if (!mem_mul(b.stride, p->one_buffer ? 1 : (size_t)depth, &total))
         return err_set(err, SLUICE_EINVAL, "a probe of %d reads of %zu bytes is too large", depth,
                        p->read_bytes);
+    /* Huge pages, as the slots have them: a direct read into small pages is a list of hundreds of segments, and
+     * such reads may run at less than half the speed. */
+    total = mem_round_up(total, PROBE_HUGE_PAGE);
     b.n_places = mem_calloc(p->files->n, sizeof *b.n_places);
-    b.buf = mem_map(total, false);
+    b.buf = mem_map(total, true);
     int rc = 0;
     if (!b.n_places || !b.buf)
         rc = err_set(err, SLUICE_ENOMEM, "no memory for a probe of %d reads of %zu bytes", depth,

@@ -11,6 +11,7 @@ struct io_probe_params {
     int depth;                    /* reads in flight; at most io->capacity is used */
     double seconds;               /* how long, e.g. 0.3; the first reads are not counted */
     uint64_t seed;                /* of the offsets */
+    bool one_buffer;              /* all reads land in the same memory: one read's worth of it, whatever the depth */
 };
 
 struct io_probe_result {

@@ -23,8 +23,9 @@ struct q512_args {
     void *scratch;
 };
 
-/* Few tokens and blocks of 32 or 16, in a file of their own; false: not one of its types. */
+/* Few tokens, in files of their own; false: not one of its types. */
 bool qfew32_avx512_run(uint32_t type, const struct q512_args *a);
+bool qfew256_avx512_run(uint32_t type, const struct q512_args *a);
 
 /* Sets every matmul_q8. */
 void q_avx512_init(struct kern *k);

@@ -36,7 +36,7 @@ QDEC_INLINE __m512i few_lane3(__m512i v, const uint8_t *p)
     return _mm512_mask_broadcast_i32x4(v, 0xf000, qdec_load16(p));
 }
 
-/* Adds 16 where a flag is set, to half h of four blocks; lane k of flags has block k's, 4 bytes from `at` on. */
+/* Adds 16 where a flag is set, to half h of four blocks; lane k of flags has block k's, from byte `at` on. */
 QDEC_INLINE __m512i few_fifth(__m512i v, __m512i flags, int at, int h)
 {
     const __m512i spread = _mm512_set4_epi32(0x01010101, 0x01010101, 0, 0);
@@ -425,28 +425,31 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q512_args *a, uint32_t t0,
     }
 }
 
-QDEC_INLINE void few_all(uint32_t type, const struct q512_args *a)
-{
-    uint32_t t = 0;
-    for (; t + 4 <= a->n_tok; t += 4)
-        few_rows(type, a, t, 4);
-    for (; t + 2 <= a->n_tok; t += 2)
-        few_rows(type, a, t, 2);
-    for (; t < a->n_tok; t++)
-        few_rows(type, a, t, 1);
-}
+typedef void few_fn(const struct q512_args *a, uint32_t t0);
+
+/* One function for each number of tokens at once. */
+#define DEFINE(TYPE)                                                                                        \
+    static void few1_##TYPE(const struct q512_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 1); }   \
+    static void few2_##TYPE(const struct q512_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 2); }   \
+    static void few4_##TYPE(const struct q512_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 4); }
+#define TYPES(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(IQ4_NL) X(MXFP4) X(NVFP4)
+TYPES(DEFINE)
+#undef DEFINE
 
 bool qfew32_avx512_run(uint32_t type, const struct q512_args *a)
 {
-    switch (type) {
-    case DTYPE_Q4_0: few_all(DTYPE_Q4_0, a); return true;
-    case DTYPE_Q4_1: few_all(DTYPE_Q4_1, a); return true;
-    case DTYPE_Q5_0: few_all(DTYPE_Q5_0, a); return true;
-    case DTYPE_Q5_1: few_all(DTYPE_Q5_1, a); return true;
-    case DTYPE_Q8_0: few_all(DTYPE_Q8_0, a); return true;
-    case DTYPE_IQ4_NL: few_all(DTYPE_IQ4_NL, a); return true;
-    case DTYPE_MXFP4: few_all(DTYPE_MXFP4, a); return true;
-    case DTYPE_NVFP4: few_all(DTYPE_NVFP4, a); return true;
-    default: return false;
-    }
+#define ROW(TYPE) [DTYPE_##TYPE] = {few1_##TYPE, few2_##TYPE, few4_##TYPE},
+    static few_fn *const table[DTYPE_N][3] = {TYPES(ROW)};
+#undef ROW
+    few_fn *const *fn = table[type];
+    uint32_t t = 0;
+    if (!fn[0])
+        return false;
+    for (; t + 4 <= a->n_tok; t += 4)
+        fn[2](a, t);
+    for (; t + 2 <= a->n_tok; t += 2)
+        fn[1](a, t);
+    for (; t < a->n_tok; t++)
+        fn[0](a, t);
+    return true;
 }

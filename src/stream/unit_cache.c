@@ -15,19 +15,20 @@ struct slot {
     uint32_t pins;
     uint16_t size_class;
     uint8_t state;
-    bool ahead; /* in the list of its class, not with the policy */
+    struct cache_list *apart; /* the list of its class that it is in, not with the policy; or NULL */
 };
 
 struct size_class {
     uint32_t first, n;
     struct cache_list empty;
     struct cache_list ahead; /* read ahead, unused and unpinned, where the policy wants them apart */
+    struct cache_list through; /* used by a pass that keeps none of them */
 };
 
 struct unit_cache {
     uint32_t *slot_of; /* [n_units] */
     struct slot *slots;
-    struct cache_node *nodes; /* [n_slots] of the lists empty and ahead */
+    struct cache_node *nodes; /* [n_slots] of the lists empty, ahead and through */
     struct size_class *classes;
     const struct cache_policy *policy;
     void *state; /* the policy's */
@@ -86,6 +87,7 @@ int unit_cache_create(uint32_t n_units, const uint32_t *n_slots, uint32_t n_clas
         s->n = n_slots[k];
         cache_list_init(&s->empty);
         cache_list_init(&s->ahead);
+        cache_list_init(&s->through);
         for (uint32_t i = first; i < first + n_slots[k]; i++) {
             c->slots[i].size_class = (uint16_t)k;
             put_empty(c, i);
@@ -128,16 +130,28 @@ uint32_t unit_cache_class(const struct unit_cache *c, uint32_t slot) { return c-
 uint32_t unit_cache_first(const struct unit_cache *c, uint32_t k) { return c->classes[k].first; }
 uint64_t unit_cache_evictions(const struct unit_cache *c) { return c->evictions; }
 
+static void put_apart(struct unit_cache *c, struct cache_list *l, uint32_t slot)
+{
+    c->slots[slot].apart = l;
+    cache_list_append(c->nodes, l, slot);
+}
+
+static void leave_apart(struct unit_cache *c, uint32_t slot)
+{
+    cache_list_remove(c->nodes, c->slots[slot].apart, slot);
+    c->slots[slot].apart = NULL;
+}
+
 /* An unpinned READY slot to evict, out of all lists; NONE if there is none. */
 static uint32_t take_victim(struct unit_cache *c, struct size_class *k)
 {
-    uint32_t slot = UNIT_CACHE_NONE;
-    if (k->ahead.n <= k->n / 8)
+    uint32_t slot = k->through.oldest;
+    if (slot == UNIT_CACHE_NONE && k->ahead.n <= k->n / 8)
         slot = c->policy->victim(c->state, (uint32_t)(k - c->classes));
-    if (slot == UNIT_CACHE_NONE && (slot = k->ahead.oldest) != UNIT_CACHE_NONE) {
-        cache_list_remove(c->nodes, &k->ahead, slot);
-        c->slots[slot].ahead = false;
-    }
+    if (slot == UNIT_CACHE_NONE)
+        slot = k->ahead.oldest;
+    if (slot != UNIT_CACHE_NONE && c->slots[slot].apart)
+        leave_apart(c, slot);
     return slot;
 }
 
@@ -194,15 +208,13 @@ void unit_cache_discard(struct unit_cache *c, uint32_t slot)
 void unit_cache_pin(struct unit_cache *c, uint32_t slot)
 {
     struct slot *s = &c->slots[slot];
-    struct size_class *k = &c->classes[s->size_class];
     assert(s->state == SLOT_READY);
     if (s->pins++)
         return;
-    if (s->ahead)
-        cache_list_remove(c->nodes, &k->ahead, slot);
+    if (s->apart)
+        leave_apart(c, slot);
     else
         c->policy->take(c->state, slot, s->unit, s->size_class);
-    s->ahead = false;
 }
 
 void unit_cache_unpin(struct unit_cache *c, uint32_t slot)
@@ -223,26 +235,32 @@ void unit_cache_unpin_ahead(struct unit_cache *c, uint32_t slot)
     }
     assert(s->state == SLOT_READY && s->pins);
     s->pins = 0;
-    s->ahead = true;
-    cache_list_append(c->nodes, &k->ahead, slot);
+    put_apart(c, &k->ahead, slot);
+}
+
+void unit_cache_unpin_through(struct unit_cache *c, uint32_t slot)
+{
+    struct slot *s = &c->slots[slot];
+    assert(s->state == SLOT_READY && s->pins);
+    if (!--s->pins)
+        put_apart(c, &c->classes[s->size_class].through, slot);
 }
 
 void unit_cache_touch(struct unit_cache *c, uint32_t slot)
 {
     struct slot *s = &c->slots[slot];
     struct size_class *k = &c->classes[s->size_class];
-    if (s->state != SLOT_READY || s->pins)
+    if (s->state != SLOT_READY || s->pins || s->apart == &k->through)
         return;
     if (!c->policy->ahead_apart) {
         c->policy->take(c->state, slot, s->unit, s->size_class);
         c->policy->put(c->state, slot, s->unit, s->size_class);
-    } else if (s->ahead) {
+    } else if (s->apart) {
         cache_list_remove(c->nodes, &k->ahead, slot);
         cache_list_append(c->nodes, &k->ahead, slot);
     } else if (k->ahead.n < k->n / 8) {
         c->policy->take(c->state, slot, s->unit, s->size_class);
-        s->ahead = true;
-        cache_list_append(c->nodes, &k->ahead, slot);
+        put_apart(c, &k->ahead, slot);
     }
 }
 

@@ -48,6 +48,9 @@ void unit_cache_pin(struct unit_cache *c, uint32_t slot); /* READY slots */
 void unit_cache_unpin(struct unit_cache *c, uint32_t slot);
 /* As unpin, of a unit that was read ahead and has not been used yet. */
 void unit_cache_unpin_ahead(struct unit_cache *c, uint32_t slot);
+/* As unpin, of a unit that a pass over more units than fit has read and used: it leaves before all others, so
+ * that those which are here already stay for the next such pass. */
+void unit_cache_unpin_through(struct unit_cache *c, uint32_t slot);
 /* It will be used soon: if READY and not pinned, it is kept as if it had been used, or, where such units wait apart, as
  * if it had been read ahead (as long as there is room for more of these). */
 void unit_cache_touch(struct unit_cache *c, uint32_t slot);

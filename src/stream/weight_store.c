@@ -89,6 +89,7 @@ void weight_store_progress(struct weight_store *ws)
     weight_store_flush(ws);
     weight_store_expert_start(ws);
     weight_store_ring_start(ws);
+    weight_store_ahead_start(ws);
     weight_store_hint_start(ws);
     weight_store_warm_start(ws);
     weight_store_flush(ws);

@@ -104,10 +104,17 @@ void weight_store_abandon(struct weight_store *ws, struct weight_ticket *t);
 /* Views a caller may gather before it computes: slots of the layer's class - 1, at least 1.  (With a single slot
  * it must not block for a second view while it holds one: next fails then.) */
 uint32_t weight_store_spare(const struct weight_store *ws, uint32_t il);
+/* The same for large passes, which read while they compute: half of those slots, and no more bytes than are
+ * worth keeping from the cache, unless it has room for all. */
+uint32_t weight_store_spare_sweep(const struct weight_store *ws, uint32_t il);
 
 /* Advice: these experts of layer il are likely soon, most likely first; nearer layers go first.  Waits in user space; at most two
  * such reads are at the drive, only while no demand read waits; never evicts what the current ticket wants. */
 void weight_store_hint(struct weight_store *ws, uint32_t il, const int32_t *ids, uint32_t n);
+/* For large passes.  Where the current ticket is ordered and wants nearly all experts of its layer, layer il's
+ * ticket, which comes next, will want nearly all of its: they are read in ascending order once the current one
+ * has begun all its reads, and stay pinned until the next request, whatever its layer is. */
+void weight_store_ahead(struct weight_store *ws, uint32_t il);
 /* True if the last layer asked for had nothing left to read of what the look-ahead had named: looking further ahead may
  * keep the drive busy. */
 bool weight_store_advice_dry(const struct weight_store *ws);

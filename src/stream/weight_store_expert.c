@@ -208,6 +208,38 @@ void weight_store_read_warm(struct weight_store *ws, uint32_t unit, uint32_t slo
     start_read(ws, unit, slot, true, true);
 }
 
+void weight_store_window_leave(struct weight_store *ws, uint32_t slot)
+{
+    if (ws->slots[slot].window)
+        ws->window_bytes -= ws->slot_bytes[unit_cache_class(ws->cache, slot)];
+    ws->slots[slot].window = false;
+}
+
+void weight_store_unpin(struct weight_store *ws, uint32_t slot)
+{
+    if (ws->slots[slot].through)
+        unit_cache_unpin_through(ws->cache, slot);
+    else
+        unit_cache_unpin(ws->cache, slot);
+}
+
+uint32_t weight_store_read_through(struct weight_store *ws, uint32_t unit, uint32_t src, bool must)
+{
+    uint32_t size_class = ws->u->experts[src].size_class;
+    uint64_t evictions = unit_cache_evictions(ws->cache), more = ws->slot_bytes[size_class];
+    if ((!must && ws->window_bytes && ws->window_bytes + more > STORE_WINDOW_BYTES) ||
+        !weight_store_room(ws, ws->sources[src].n_runs))
+        return UNIT_CACHE_NONE;
+    uint32_t slot = unit_cache_claim(ws->cache, unit, size_class);
+    if (slot == UNIT_CACHE_NONE)
+        return slot;
+    start_read(ws, unit, slot, false, false);
+    ws->slots[slot].through = unit_cache_evictions(ws->cache) != evictions;
+    ws->slots[slot].window = true;
+    ws->window_bytes += more;
+    return slot;
+}
+
 static void entry_ready(struct weight_ticket *t, uint32_t i)
 {
     t->entries[i].state = ENTRY_READY;
@@ -251,19 +283,21 @@ void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t r
     if (s->n_open)
         return;
     if (s->error) {
+        weight_store_window_leave(ws, slot);
         unit_cache_discard(ws->cache, slot);
         s->entry = UNIT_CACHE_NONE;
+        s->ahead = false;
         return;
     }
     unit_cache_loaded(ws->cache, slot);
-    if (s->entry == UNIT_CACHE_NONE && s->warm)
-        unit_cache_unpin_early(ws->cache, slot);
-    else if (s->entry == UNIT_CACHE_NONE && s->hint)
-        unit_cache_unpin_ahead(ws->cache, slot);
-    else if (s->entry == UNIT_CACHE_NONE)
-        unit_cache_unpin(ws->cache, slot);
-    else
+    if (s->entry != UNIT_CACHE_NONE)
         entry_ready(&ws->ticket, s->entry);
+    else if (s->warm)
+        unit_cache_unpin_early(ws->cache, slot);
+    else if (s->hint)
+        unit_cache_unpin_ahead(ws->cache, slot);
+    else if (!s->ahead) /* else its pin is that of the read-ahead now */
+        weight_store_unpin(ws, slot);
 }
 
 /* ---- tickets ------------------------------------------------------------------ */
@@ -284,10 +318,12 @@ static bool attach(struct weight_store *ws, struct weight_ticket *t, uint32_t i,
         for (uint32_t r = 0; r < x->n_runs; r++)
             ws->stats.bytes_hint_used += run_window(ws, &x->run[r], (uint32_t)e->id).len;
     }
+    if (!t->sweep) /* used by a token: the policy's from now on */
+        s->through = false;
     if (unit_cache_ready(ws->cache, slot)) {
         s->hint = false;
-        e->hit = true;
-        ws->stats.hits++;
+        e->hit = !s->fresh;
+        ws->stats.hits += e->hit;
         unit_cache_pin(ws->cache, slot);
         entry_ready(t, i);
     } else {
@@ -307,10 +343,23 @@ static bool give_way(struct weight_store *ws, struct weight_ticket *t, uint32_t 
         ws->slots[e->slot].entry = UNIT_CACHE_NONE;
         ws->stats.hits -= e->hit;
         e->hit = false;
-        unit_cache_unpin(ws->cache, e->slot);
+        weight_store_window_leave(ws, e->slot);
+        weight_store_unpin(ws, e->slot);
         return true;
     }
     return false;
+}
+
+/* The reads of the ticket's next wanted unit. */
+static uint32_t begin(struct weight_store *ws, const struct weight_ticket *t)
+{
+    uint32_t unit = t->entries[t->next_want].unit;
+    if (t->sweep)
+        return weight_store_read_through(ws, unit, t->src, t->next_want - t->next_hand < STORE_GIVE_UNITS);
+    uint32_t slot = unit_cache_claim(ws->cache, unit, ws->u->experts[t->src].size_class);
+    if (slot != UNIT_CACHE_NONE)
+        start_read(ws, unit, slot, false, false);
+    return slot;
 }
 
 void weight_store_expert_start(struct weight_store *ws)
@@ -318,7 +367,6 @@ void weight_store_expert_start(struct weight_store *ws)
     struct weight_ticket *t = &ws->ticket;
     if (!t->live || t->failed)
         return;
-    uint32_t size_class = ws->u->experts[t->src].size_class;
     uint32_t n_runs = ws->sources[t->src].n_runs;
     uint64_t wave = t->ordered ? 4 * STORE_WAVE_BYTES : STORE_WAVE_BYTES;
     for (; t->next_want < t->n; t->next_want++) {
@@ -332,15 +380,14 @@ void weight_store_expert_start(struct weight_store *ws)
             continue;
         }
         if (!weight_store_room(ws, n_runs) ||
-            (ws->n_loading >= 2 && ws->n_loading * ws->sources[t->src].slot_bytes >= wave))
+            (!t->sweep && ws->n_loading >= 2 && ws->n_loading * ws->sources[t->src].slot_bytes >= wave))
             return;
-        slot = unit_cache_claim(ws->cache, e->unit, size_class);
+        slot = begin(ws, t);
         if (slot == UNIT_CACHE_NONE && t->ordered && t->next_want - t->next_hand < STORE_GIVE_UNITS &&
             give_way(ws, t, t->next_want))
-            slot = unit_cache_claim(ws->cache, e->unit, size_class);
+            slot = begin(ws, t);
         if (slot == UNIT_CACHE_NONE)
             return;
-        start_read(ws, e->unit, slot, false, false);
         weight_store_flush(ws); /* the drive works while the next one is prepared */
         ws->slots[slot].entry = t->next_want;
         e->slot = slot;
@@ -358,8 +405,9 @@ static void end_ticket(struct weight_store *ws, struct weight_ticket *t)
         if (e->state == ENTRY_LOADING && ws->slots[e->slot].entry != i)
             continue;
         ws->slots[e->slot].entry = UNIT_CACHE_NONE;
+        weight_store_window_leave(ws, e->slot);
         if (e->state == ENTRY_READY)
-            unit_cache_unpin(ws->cache, e->slot);
+            weight_store_unpin(ws, e->slot);
     }
     t->live = false;
 }
@@ -405,6 +453,7 @@ int weight_store_request(struct weight_store *ws, uint32_t il, const int32_t *id
     t->live = true;
     t->failed = false;
     t->ordered = ordered;
+    t->sweep = ordered && (uint64_t)n * 8 >= (uint64_t)x->n_expert * STORE_SWEEP_EIGHTHS;
     t->il = il;
     t->src = src;
     t->n = t->n_left = n;
@@ -419,6 +468,7 @@ int weight_store_request(struct weight_store *ws, uint32_t il, const int32_t *id
         if (slot != UNIT_CACHE_NONE)
             attach(ws, t, i, slot);
     }
+    weight_store_ahead_drop(ws);
     weight_store_progress(ws);
     *out = t;
     return 0;
@@ -440,6 +490,8 @@ static void hand_over(struct weight_store *ws, struct weight_ticket *t, uint32_t
     e->state = ENTRY_HANDED;
     ws->slots[e->slot].entry = UNIT_CACHE_NONE;
     ws->slots[e->slot].hint = false;
+    ws->slots[e->slot].fresh = false;
+    weight_store_window_leave(ws, e->slot);
     t->n_left--;
 }
 
@@ -491,7 +543,7 @@ uint32_t weight_store_ticket_left(const struct weight_ticket *t) { return t->liv
 
 void weight_store_release(struct weight_store *ws, const struct weight_view *v)
 {
-    unit_cache_unpin(ws->cache, v->slot);
+    weight_store_unpin(ws, v->slot);
 }
 
 void weight_store_abandon(struct weight_store *ws, struct weight_ticket *t)

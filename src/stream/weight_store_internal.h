@@ -2,13 +2,15 @@
  *
  *   weight_store.c          create, free, reads and their completions, rows
  *   weight_store_expert.c   tickets, views, hints
+ *   weight_store_ahead.c    the next layer's experts, while a large pass computes this one's
  *   weight_store_dense.c    pinned slabs and the ring
  *   weight_store_warm.c     what an earlier run used most
  *
  * All reads pass through one small batch in front of io, which is handed over at
  * once; a new read is only begun when weight_store_room says that io will take it.
  * What is begun first is a matter of progress: experts that a ticket waits for, then slabs
- * ahead, then (only if neither is at the drive) hints, then what an earlier run used.  One thread; no locks. */
+ * ahead, then the next layer's experts of a large pass, then (only if nothing else is at the drive) hints, then what
+ * an earlier run used.  One thread; no locks. */
 #ifndef SLUICE_STREAM_WEIGHT_STORE_INTERNAL_H
 #define SLUICE_STREAM_WEIGHT_STORE_INTERNAL_H
 
@@ -22,6 +24,10 @@ enum {
     STORE_HINT_UNITS = 2, /* hinted units at the drive */
     STORE_WARM_DEEP = 8,  /* units of an earlier run at the drive while the caller is idle */
     STORE_GIVE_UNITS = 4, /* with so many ahead of its caller, an ordered ticket's hits keep their slots */
+    STORE_WINDOW_BYTES = 320 << 20, /* read by a large pass and not computed yet: the drive's rate times the time
+                                       between two layers' experts */
+    STORE_HELD_BYTES = 192 << 20, /* computed at a time by such a pass */
+    STORE_SWEEP_EIGHTHS = 7, /* of a layer's experts make an ordered ticket a sweep */
     STORE_RING_READS = 4, /* slabs at the drive */
     STORE_RING_MAX = 256, /* slabs in the ring */
     STORE_ROWS = 64,      /* rows in flight */
@@ -64,6 +70,10 @@ struct store_slot { /* what unit_cache does not know */
     uint8_t error_run;
     bool hint; /* read on advice, not asked for since */
     bool warm; /* the advice is an earlier run's */
+    bool ahead;   /* pinned by weight_store_ahead until the next request */
+    bool fresh;   /* read by it, not asked for since */
+    bool window;  /* counted in window_bytes */
+    bool through; /* took another unit's place in a large pass, and gives it up first */
     int error; /* of a run, or 0 */
 };
 
@@ -77,6 +87,7 @@ struct store_entry {
 
 struct weight_ticket {
     bool live, ordered, failed;
+    bool sweep; /* nearly all experts of its layer: a large pass */
     uint32_t il, src;
     uint32_t n, n_left;           /* experts; not handed over yet */
     uint32_t next_want;           /* entries before it are not WANTED */
@@ -86,6 +97,10 @@ struct weight_ticket {
     struct store_entry *entries;  /* [largest n_expert] */
     struct sluice_error err;      /* of the read that failed */
 };
+
+/* What weight_store_ahead was told: units of a source, ascending; those before `next` are pinned or at the drive
+ * (or were not to be had). */
+struct store_ahead { uint32_t src, next; bool live; };
 
 /* A slab in the ring, from its read to its release. */
 struct store_ring_entry {
@@ -163,6 +178,8 @@ struct weight_store {
     uint64_t *class_off, *slot_bytes;
     uint32_t *class_slots;
     struct weight_ticket ticket;
+    struct store_ahead ahead;
+    uint64_t window_bytes; /* slots that large passes have begun to read and not handed over */
     uint32_t *asked; /* [n_units] number of the last ticket that wanted it */
     uint32_t ticket_no;
     uint32_t *hint_units;  /* [largest n_expert] scratch */
@@ -203,6 +220,13 @@ int weight_store_expert_create(struct weight_store *ws, const struct weight_stor
 void weight_store_expert_free(struct weight_store *ws);
 void weight_store_expert_start(struct weight_store *ws); /* reads that the ticket wants */
 void weight_store_hint_start(struct weight_store *ws);
+void weight_store_ahead_start(struct weight_store *ws);
+void weight_store_ahead_drop(struct weight_store *ws); /* its pins go */
+/* A slot for a read of a large pass, begun: NONE where the slots are full, or io is, or (unless it must be now)
+ * the window. */
+uint32_t weight_store_read_through(struct weight_store *ws, uint32_t unit, uint32_t src, bool must);
+void weight_store_window_leave(struct weight_store *ws, uint32_t slot);
+void weight_store_unpin(struct weight_store *ws, uint32_t slot); /* to the place that its last use asks for */
 void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t run, int error);
 uint32_t weight_store_class_of(const struct weight_store *ws, uint32_t unit);
 /* Begins to read a unit of an earlier run into a slot claimed for it. */

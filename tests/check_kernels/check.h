@@ -17,6 +17,7 @@ struct check {
     const char *only;       /* a substring of the names to run, or NULL */
     int rounds;             /* random cases of each function */
     int n_threads;          /* of benchmarks */
+    uint32_t cols;          /* of benchmarks of products: weights in a row */
     double read_rate;       /* bytes/s of the memory, measured with n_threads */
     int n_run, n_failed;
 };

@@ -1,7 +1,7 @@
 /* check_kernels: every kernel at every level against the reference.  See check.h.
  *
  *   check_kernels [--seed N] [--rounds N] [--level NAME] [--only TEXT] [--list]
- *   check_kernels --bench [-t THREADS] [--level NAME] [--only TEXT]
+ *   check_kernels --bench [-t THREADS] [--cols N] [--level NAME] [--only TEXT]
  *
  * Prints its seed, so that a failure can be repeated. */
 #include "check.h"
@@ -202,7 +202,7 @@ static double measure_rate(int n_threads)
 
 int main(int argc, char **argv)
 {
-    struct check c = {.rounds = 6, .n_threads = 2};
+    struct check c = {.rounds = 6, .n_threads = 2, .cols = 2048};
     uint64_t seed = (uint64_t)time(NULL) ^ (uint64_t)getpid() << 20;
     bool bench = false, list = false;
     enum cpu_level want = CPU_N_LEVELS;
@@ -218,14 +218,18 @@ int main(int argc, char **argv)
             c.rounds = atoi(argv[++i]);
         else if (val && !strcmp(argv[i], "-t"))
             c.n_threads = atoi(argv[++i]);
+        else if (val && !strcmp(argv[i], "--cols"))
+            c.cols = (uint32_t)atoi(argv[++i]) / 256 * 256;
         else if (val && !strcmp(argv[i], "--only"))
             c.only = argv[++i];
         else if (!val || strcmp(argv[i], "--level") || !cpu_level_parse(argv[++i], &want))
-            die("usage: check_kernels [--bench] [--list] [--seed N] [--rounds N] [-t N] [--level NAME] "
-                "[--only TEXT]");
+            die("usage: check_kernels [--bench] [--list] [--seed N] [--rounds N] [-t N] [--cols N] "
+                "[--level NAME] [--only TEXT]");
     }
     if (c.n_threads < 1 || c.n_threads > 64)
         die("-t: 1 to 64");
+    if (c.cols < 256 || c.cols > 65536)
+        die("--cols: 256 to 65536");
     setvbuf(stdout, NULL, _IOLBF, 0);
     kern_init(&c.ref, CPU_REF);
     if (bench) {

@@ -172,7 +172,7 @@ static double bench_run(struct bench *b)
 static void bench_type(struct check *c, const char *name, uint32_t type)
 {
     const struct dtype_info *info = dtype_get(type);
-    struct bench b = {.c = c, .type = type, .n = 2048};
+    struct bench b = {.c = c, .type = type, .n = c->cols};
     bool ref = c->level == CPU_REF;
     b.row_bytes = b.n / info->block_elems * (size_t)info->block_bytes;
     b.n_rows = (uint32_t)(((size_t)(ref ? 16 : 160) << 20) / b.row_bytes) / 64 * 64;

@@ -220,7 +220,7 @@ static double bench_run(struct bench *b, double bytes)
 static void bench_type(struct check *c, const char *name, uint32_t type)
 {
     const struct dtype_info *info = dtype_get(type);
-    struct bench b = {.c = c, .type = type, .n = 2048};
+    struct bench b = {.c = c, .type = type, .n = c->cols};
     b.row_bytes = b.n / info->block_elems * (size_t)info->block_bytes;
     b.n_rows = (uint32_t)(((size_t)160 << 20) / b.row_bytes) / 64 * 64;
     uint32_t max_tok = 64;

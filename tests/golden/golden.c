@@ -8,13 +8,16 @@
  *     hidden.f32  [n_layer+1][n_tok][n_embd]   optional: what enters each layer, and what leaves the last
  *     greedy.i32  [n]                 what greedy decoding appends to the first N_PROMPT tokens
  *     prompt.txt, greedy.txt          optional: the same as text
+ *     bits.txt                        FNV-1a of the bytes of all logits that sluice itself makes, with float32 and
+ *                                     with int8 activations: what every CPU must make (x86 as arm64)
  *
  * (The olmoe file says 1e-5 for the norms' epsilon, as its converter writes for every OLMoE; its reference had
  * 1e-6.  That is most of its difference.)
  *
  * Checks, with float32 activations: logits and hidden states within TOLERANCE of the largest; greedy
  * tokens and text equal.  And that the same bits come out, with float32 and with int8 activations, of one pass, of
- * one token at a time, and of odd chunks on several threads with the smallest expert cache. */
+ * one token at a time, and of odd chunks on several threads with the smallest expert cache; and those that other
+ * CPUs make.  bits.txt changes where the arithmetic of docs/ARCHITECTURE.md does, and then on purpose. */
 #include <sluice.h>
 
 #include <math.h>
@@ -206,6 +209,19 @@ static void compare(const struct run *r, const float *logits, const float *hidde
     check(worst < TOLERANCE, "hidden states");
 }
 
+/* bits.txt is "f32 HASH q8 HASH". */
+static void compare_bits(const struct run *r, int q8, const char *bits)
+{
+    uint64_t hash = 14695981039346656037u;
+    const unsigned char *p = (const unsigned char *)r->logits;
+    for (size_t i = 0; i < (size_t)r->n_tok * r->n_vocab * sizeof(float); i++)
+        hash = (hash ^ p[i]) * 1099511628211u;
+    char line[32];
+    snprintf(line, sizeof line, "%s %016llx", q8 ? "q8" : "f32", (unsigned long long)hash);
+    printf("   bits     %s\n", line);
+    check(bits && strstr(bits, line), "the bits of the logits are not those of bits.txt");
+}
+
 static void same(const struct run *a, struct run b, const char *what)
 {
     int ok = !memcmp(a->logits, b.logits, (size_t)a->n_tok * a->n_vocab * sizeof(float)) &&
@@ -222,9 +238,10 @@ int main(int argc, char **argv)
     }
     struct sluice_model *m;
     struct sluice_error err;
-    size_t n_tok_bytes, n_logits, n_hidden = 0, n_greedy;
+    size_t n_tok_bytes, n_logits, n_hidden = 0, n_greedy, n_bits;
     int32_t *tokens = load(argv[2], "tokens.i32", &n_tok_bytes), *want = load(argv[2], "greedy.i32", &n_greedy);
     float *logits = load(argv[2], "logits.f32", &n_logits), *hidden = load(argv[2], "hidden.f32", &n_hidden);
+    char *bits = load(argv[2], "bits.txt", &n_bits);
     if (!tokens || !want || !logits)
         die(argv[2], NULL);
     if (sluice_model_open(argv[1], &m, &err) < 0)
@@ -254,6 +271,7 @@ int main(int argc, char **argv)
         struct run r = run_all(m, &info, &p, tokens, n_tok, n_tok);
         if (!q8)
             compare(&r, logits, hidden);
+        compare_bits(&r, q8, bits);
         same(&r, run_all(m, &info, &p, tokens, n_tok, 1), "one token at a time: other bits");
         same(&r, run_all(m, &info, &odd, tokens, n_tok, 30), "odd chunks, 3 threads, smallest cache: other bits");
         run_free(&r);
@@ -263,5 +281,6 @@ int main(int argc, char **argv)
     free(want);
     free(logits);
     free(hidden);
+    free(bits);
     return n_failed ? 1 : 0;
 }

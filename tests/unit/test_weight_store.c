@@ -386,6 +386,108 @@ static void test_ordered_hits(void **state)
     io_close(io);
 }
 
+/* Large passes that go through two layers, three times: every expert is read once a pass at most, those of the
+ * next layer while this one's are handed over, and what was in the cache stays there. */
+static void sweep(struct weight_store *ws, uint32_t gather, bool more)
+{
+    static const uint32_t layers[] = {0, 1};
+    int32_t ids[N_EXPERT];
+    for (int32_t i = 0; i < N_EXPERT; i++)
+        ids[i] = i;
+    for (uint32_t k = 0; k < 2; k++) {
+        struct weight_ticket *t;
+        struct weight_view held[N_EXPERT];
+        assert_int_equal(weight_store_request(ws, layers[k], ids, N_EXPERT, true, &t, NULL), 0);
+        if (k == 0 || more)
+            weight_store_ahead(ws, layers[1 - k]);
+        for (uint32_t n = 0; n < N_EXPERT;) {
+            uint32_t n_held = 0;
+            while (n_held < gather && weight_store_next(ws, t, n_held == 0, &held[n_held], NULL) == 1)
+                check_view(layers[k], &held[n_held++]);
+            assert_true(n_held);
+            for (uint32_t i = 0; i < n_held; i++)
+                assert_int_equal(held[i].id, (int32_t)n++);
+            for (uint32_t i = 0; i < n_held; i++) {
+                check_view(layers[k], &held[i]);
+                weight_store_release(ws, &held[i]);
+            }
+        }
+    }
+}
+
+static void test_sweeps(void **state)
+{
+    (void)state;
+    static const uint32_t slots[] = {1, 2, 3, 8, 16, N_EXPERT};
+    for (int b = 0; b < N_BACKENDS; b++)
+        for (int s = 0; s < 6; s++) {
+            struct io *io = open_io(backends[b].kind, backends[b].depth, backends[b].script);
+            if (!io)
+                continue;
+            struct weight_store *ws = create(io, slots[s], all_pinned, 0, false);
+            struct weight_store_stats st[3];
+            uint32_t gather = (weight_store_spare(ws, 0) + 1) / 2;
+            for (int pass = 0; pass < 3; pass++) {
+                weight_store_reset_stats(ws);
+                sweep(ws, gather, pass < 2);
+                weight_store_get_stats(ws, &st[pass]);
+                assert_int_equal(st[pass].requests, 2 * N_EXPERT);
+            }
+            /* three reads an expert of layer 0, one of layer 1: none twice, the next pass's beginning counted */
+            assert_true(st[0].reads + st[1].reads + st[2].reads <= 3 * 4 * N_EXPERT);
+            assert_int_equal(st[0].hits, 0);
+            if (slots[s] == 16) /* what passes through takes half of them at most: the rest stays */
+                assert_true(st[2].hits >= 8);
+            if (slots[s] == N_EXPERT) {
+                assert_int_equal(st[0].reads, 4 * N_EXPERT);
+                assert_int_equal(st[1].reads + st[2].reads, 0);
+            }
+            weight_store_free(ws);
+            io_close(io);
+            assert_int_equal(n_bufs, 0);
+        }
+}
+
+/* Only a sweep is read ahead of; what was read and is not asked for serves a later ticket; failures wait for the
+ * request that meets them. */
+static void test_ahead(void **state)
+{
+    (void)state;
+    struct io *io = open_io(SLUICE_IO_THREADS, 16, "fail=74");
+    struct weight_store *ws = create(io, N_EXPERT, all_pinned, 0, false);
+    struct weight_store_stats st;
+    int32_t ids[N_EXPERT], few[] = {1, 2, 3};
+    for (int32_t i = 0; i < N_EXPERT; i++)
+        ids[i] = i;
+    struct weight_ticket *t;
+    struct weight_view v;
+    assert_int_equal(weight_store_request(ws, 0, few, 3, true, &t, NULL), 0);
+    weight_store_ahead(ws, 1); /* no sweep: no advice */
+    while (weight_store_next(ws, t, true, &v, NULL) == 1)
+        weight_store_release(ws, &v);
+    weight_store_get_stats(ws, &st);
+    assert_int_equal(st.reads, 9);
+    assert_int_equal(weight_store_request(ws, 0, ids, N_EXPERT, true, &t, NULL), 0);
+    weight_store_ahead(ws, 1);
+    while (weight_store_next(ws, t, true, &v, NULL) == 1)
+        weight_store_release(ws, &v);
+    for (int i = 0; i < 2000; i++, usleep(1000)) {
+        weight_store_pump(ws);
+        weight_store_get_stats(ws, &st);
+        if (st.reads == 4 * N_EXPERT)
+            break;
+    }
+    assert_int_equal(st.reads, 4 * N_EXPERT); /* read 74 is the second of layer 1's, and fails */
+    assert_int_equal(st.hits, 3);
+    assert_int_equal(take_all(ws, 1, few, 3, true, 2, NULL), 0);
+    assert_int_equal(take_all(ws, 1, ids + 4, 20, false, 2, NULL), 0);
+    weight_store_get_stats(ws, &st);
+    assert_int_equal(st.reads, 4 * N_EXPERT + 1);
+    assert_int_equal(st.hits, 3 + 20); /* read ahead for the next request: no hits, but later ones are */
+    weight_store_free(ws);
+    io_close(io);
+}
+
 static void test_bad_requests(void **state)
 {
     (void)state;
@@ -634,6 +736,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_experts),      cmocka_unit_test(test_accounting),
         cmocka_unit_test(test_ordered_hits), cmocka_unit_test(test_bad_requests),
+        cmocka_unit_test(test_sweeps),       cmocka_unit_test(test_ahead),
         cmocka_unit_test(test_message),      cmocka_unit_test(test_each_read_fails),
         cmocka_unit_test(test_hints),        cmocka_unit_test(test_dense),
         cmocka_unit_test(test_dense_misuse), cmocka_unit_test(test_small_budgets),
