@@ -68,7 +68,7 @@ LINK = $(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS)
 # ---- sources ------------------------------------------------------------------------------------
 
 LIB_DIRS := base format io kernels model text state stream blocks arch engine
-X86_ONLY := %_avx2.c %_avx512.c %_amx.c
+X86_ONLY := %_avx2.c %_avx512.c %_vbmi.c %_amx.c
 ARM_ONLY := %_neon.c %_dotprod.c %_i8mm.c
 SRC := $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))
 APP := $(wildcard src/app/*.c)
@@ -84,6 +84,7 @@ all: $(B)/libsluice.a $(if $(STATIC),,$(SO)) $(PROGRAM)
 
 $(B)/%_avx2.o:   ISA = -mavx2 -mfma -mf16c -mbmi2
 $(B)/%_avx512.o: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512
+$(B)/%_vbmi.o:   ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mgfni -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512
 $(B)/%_amx.o:    ISA = -mamx-tile -mamx-int8 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c -mbmi2
 
 $(B)/%_dotprod.o: ISA = -march=armv8.2-a+dotprod

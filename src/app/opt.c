@@ -312,7 +312,7 @@ const struct opt *opt_model_table(struct opt_model *m)
         {"act", 0, "KIND", "q8 (default): int8 activations for quantised weights; f32: float32 everywhere, the "
          "reference mode", OPT_ACT, &p->act},
         {"kv", 0, "TYPE", "type of the KV cache: f16 | f32 | q8_0 (default: f16, f32 with --act f32)", OPT_KV, &p->kv_type},
-        {"cpu-level", 0, "LEVEL", "highest instruction set to use: ref | avx2 | avx512 | amx, on arm64 ref | neon | "
+        {"cpu-level", 0, "LEVEL", "highest instruction set to use: ref | avx2 | avx512 | vbmi | amx, on arm64 ref | neon | "
          "dotprod | i8mm (default: the best there is); results do not depend on it", OPT_STR, &p->cpu_level},
         {"top-k-experts", 0, "N", "use N experts a token instead of the trained number. THIS CHANGES THE MODEL",
          OPT_U32, &p->n_expert_used},

@@ -24,8 +24,8 @@
 #endif
 
 static const char *const level_name[CPU_N_LEVELS] = {
-    [CPU_REF] = "ref", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512", [CPU_AMX] = "amx", [CPU_NEON] = "neon",
-    [CPU_DOTPROD] = "dotprod", [CPU_I8MM] = "i8mm",
+    [CPU_REF] = "ref", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512", [CPU_VBMI] = "vbmi",
+    [CPU_AMX] = "amx", [CPU_NEON] = "neon", [CPU_DOTPROD] = "dotprod", [CPU_I8MM] = "i8mm",
 };
 static bool level_allowed[CPU_N_LEVELS];
 static pthread_once_t detect_once = PTHREAD_ONCE_INIT;
@@ -56,13 +56,15 @@ static void cpu_detect(void)
     const uint64_t ymm = 0x6, zmm = ymm | 0xe0, tile = zmm | 3ull << 17;
     bool avx2 = cpu_bits(xcr0, ymm) && cpu_bits(c1, bit_AVX | bit_FMA | bit_F16C) &&
                 cpu_bits(b, bit_AVX2 | bit_BMI2);
-    const uint32_t vnni = 1u << 11, amx_tile = 1u << 24, amx_int8 = 1u << 25;
+    const uint32_t vnni = 1u << 11, vbmi_gfni = 1u << 1 | 1u << 8, amx_tile = 1u << 24, amx_int8 = 1u << 25;
     bool avx512 = avx2 && cpu_bits(xcr0, zmm) && (c & vnni) &&
                   cpu_bits(b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL);
-    bool amx = avx512 && cpu_bits(xcr0, tile) && cpu_bits(d, amx_tile | amx_int8) &&
+    bool vbmi = avx512 && cpu_bits(c, vbmi_gfni);
+    bool amx = vbmi && cpu_bits(xcr0, tile) && cpu_bits(d, amx_tile | amx_int8) &&
                syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
     level_allowed[CPU_AVX2] = avx2;
     level_allowed[CPU_AVX512] = avx512;
+    level_allowed[CPU_VBMI] = vbmi;
     level_allowed[CPU_AMX] = amx;
 }
 

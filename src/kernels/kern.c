@@ -11,11 +11,13 @@ void kern_init(struct kern *k, enum cpu_level level)
     k->vec = vec_table_for(level);
     kern_init_ref(k);
 #if defined(__x86_64__)
-    if (level == CPU_AVX2 || level == CPU_AVX512 || level == CPU_AMX)
+    if (level >= CPU_AVX2)
         kern_init_avx2(k);
-    if (level == CPU_AVX512 || level == CPU_AMX)
+    if (level >= CPU_AVX512)
         kern_init_avx512(k);
-    if (level == CPU_AMX)
+    if (level >= CPU_VBMI)
+        kern_init_vbmi(k);
+    if (level >= CPU_AMX)
         kern_init_amx(k);
 #elif defined(__aarch64__)
     if (level == CPU_NEON || level == CPU_DOTPROD || level == CPU_I8MM)

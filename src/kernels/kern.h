@@ -64,6 +64,7 @@ void kern_init(struct kern *k, enum cpu_level level);
 void kern_init_ref(struct kern *k);
 void kern_init_avx2(struct kern *k);
 void kern_init_avx512(struct kern *k);
+void kern_init_vbmi(struct kern *k);
 void kern_init_amx(struct kern *k);
 void kern_init_neon(struct kern *k);
 void kern_init_dotprod(struct kern *k);

@@ -1,0 +1,4 @@
+/* kern_vbmi: what VBMI and GFNI overlay; see kern.h. */
+#include "kernels/q_vbmi.h"
+
+void kern_init_vbmi(struct kern *k) { q_vbmi_init(k); }
