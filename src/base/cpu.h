@@ -13,7 +13,9 @@
  *   NEON     Advanced SIMD, which every arm64 CPU has
  *   DOTPROD  SDOT: products of bytes summed by four (Cortex-A76, Neoverse N1, Apple M1 and later)
  *   I8MM     SMMLA: 2x8 by 8x2 matrices of bytes (Cortex-A710, Neoverse V1, Apple M2 and later) */
-enum cpu_level { CPU_REF, CPU_AVX2, CPU_AVX512, CPU_VBMI, CPU_AMX, CPU_NEON, CPU_DOTPROD, CPU_I8MM, CPU_N_LEVELS };
+enum cpu_level {
+    CPU_REF, CPU_AVX2, CPU_AVX512, CPU_VBMI, CPU_AMX, CPU_NEON, CPU_DOTPROD, CPU_I8MM, CPU_N_LEVELS
+};
 
 const char *cpu_level_name(enum cpu_level level);
 /* "avx2" -> CPU_AVX2; false if the name is unknown. */
