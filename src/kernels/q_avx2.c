@@ -15,36 +15,7 @@ QDEC_INLINE void q256_prefetch(const uint8_t *p, size_t ahead, size_t n)
         _mm_prefetch((const char *)p + ahead + i, _MM_HINT_T0);
 }
 
-/* part[8] to sums of 8 rows. */
-QDEC_INLINE __m256i q256_tree(const __m256i *part)
-{
-    __m256i a = q256_fold4(part), b = q256_fold4(part + 4);
-    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
-}
-
 /* ---- blocks of 256 ---- */
-
-/* 8 partial sums of sum_g scale_g sum_i q_i x_i. */
-QDEC_INLINE __m256i q256_dot(uint32_t type, const struct qdec_block *b, const int8_t *x, __m256i sum16)
-{
-    const int bias = q256_bias(type);
-    __m256i acc = _mm256_setzero_si256();
-    __m256i scales[2] = {_mm256_permute4x64_epi64(b->scale, 0x44), _mm256_permute4x64_epi64(b->scale, 0xee)};
-    const __m256i first =
-        _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
-    QDEC_UNROLL
-    for (int i = 0; i < 8; i++) { /* groups 2i and 2i + 1, one to each half */
-        __m256i p = q256_mul(type, q256_form(type, b->q[i]), qdec_load32((const uint8_t *)x + 32 * i));
-        __m256i s = _mm256_set1_epi16(1);
-        if (qdec_group(type) != 256)
-            s = _mm256_shuffle_epi8(scales[i / 4], _mm256_add_epi8(first, qdec_set1(4 * (i % 4))));
-        acc = _mm256_add_epi32(acc, _mm256_madd_epi16(p, s));
-    }
-    if (bias)
-        acc = _mm256_add_epi32(
-            acc, _mm256_madd_epi16(_mm256_mullo_epi16(b->scale, _mm256_set1_epi16((short)-bias)), sum16));
-    return acc;
-}
 
 /* Tokens t0 .. t0 + T - 1, all rows. */
 QDEC_INLINE void q256_few_256(uint32_t type, const struct q256_args *a, uint32_t t0, const uint32_t T)
@@ -171,6 +142,8 @@ QDEC_INLINE void q256_matmul(uint32_t type, const struct q256_args *a)
         qpanel_avx2_run(type, a);
         return;
     }
+    if (qfew32_avx2_run(type, a) || qfew256_avx2_run(type, a))
+        return;
     for (; t < a->n_tok; t += FEW_TOKENS)
         q256_few(type, a, t, a->n_tok - t < FEW_TOKENS ? a->n_tok - t : FEW_TOKENS);
 }

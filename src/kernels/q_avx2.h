@@ -37,6 +37,10 @@ struct q256_args {
     void *scratch;
 };
 
+/* Few tokens, and one, in files of their own; false: not one of its types, or more tokens. */
+bool qfew32_avx2_run(uint32_t type, const struct q256_args *a);
+bool qfew256_avx2_run(uint32_t type, const struct q256_args *a);
+
 /* Sets every matmul_q8. */
 void q_avx2_init(struct kern *k);
 
@@ -120,6 +124,35 @@ QDEC_INLINE int q256_depth(uint32_t type)
     case DTYPE_Q2_K: case DTYPE_Q3_K: return 4;                      /* a group of 16 has no more */
     default: return 8;                                               /* 15 * 127 * 2 * 8 = 30480 */
     }
+}
+
+/* part[8] to sums of 8 rows. */
+QDEC_INLINE __m256i q256_tree(const __m256i *part)
+{
+    __m256i a = q256_fold4(part), b = q256_fold4(part + 4);
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/* 8 partial sums of sum_g scale_g sum_i q_i x_i. */
+QDEC_INLINE __m256i q256_dot(uint32_t type, const struct qdec_block *b, const int8_t *x, __m256i sum16)
+{
+    const int bias = q256_bias(type);
+    __m256i acc = _mm256_setzero_si256();
+    __m256i scales[2] = {_mm256_permute4x64_epi64(b->scale, 0x44), _mm256_permute4x64_epi64(b->scale, 0xee)};
+    const __m256i first =
+        _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100);
+    QDEC_UNROLL
+    for (int i = 0; i < 8; i++) { /* groups 2i and 2i + 1, one to each half */
+        __m256i p = q256_mul(type, q256_form(type, b->q[i]), qdec_load32((const uint8_t *)x + 32 * i));
+        __m256i s = _mm256_set1_epi16(1);
+        if (qdec_group(type) != 256)
+            s = _mm256_shuffle_epi8(scales[i / 4], _mm256_add_epi8(first, qdec_set1(4 * (i % 4))));
+        acc = _mm256_add_epi32(acc, _mm256_madd_epi16(p, s));
+    }
+    if (bias)
+        acc = _mm256_add_epi32(
+            acc, _mm256_madd_epi16(_mm256_mullo_epi16(b->scale, _mm256_set1_epi16((short)-bias)), sum16));
+    return acc;
 }
 
 #endif

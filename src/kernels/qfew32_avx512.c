@@ -215,7 +215,7 @@ QDEC_INLINE void few_e8m0(const __m512i j[4], __m512 d[4])
     }
 }
 
-/* As floats whose exponent is off by 119, subnormal ones too: multiplying is exact. */
+/* quant_ue4m3_half */
 QDEC_INLINE void few_ue4m3(const __m512i j[4], __m512 d[8])
 {
     __m512i a = _mm512_inserti64x4(j[0], _mm512_castsi512_si256(j[1]), 1);
@@ -224,12 +224,13 @@ QDEC_INLINE void few_ue4m3(const __m512i j[4], __m512 d[8])
     for (int h = 0; h < 2; h++) { /* rows' dwords of four scales */
         __m512i v = h ? _mm512_shuffle_i32x4(a, b, 0xdd) : _mm512_shuffle_i32x4(a, b, 0x88);
         v = _mm512_maskz_mov_epi8(_mm512_cmpneq_epi8_mask(v, _mm512_set1_epi8(0x7f)), v);
-        __m512i place[4] = {_mm512_slli_epi32(v, 20), _mm512_slli_epi32(v, 12), _mm512_slli_epi32(v, 4),
-                            _mm512_srli_epi32(v, 4)};
         QDEC_UNROLL
-        for (int k = 0; k < 4; k++) {
-            __m512i f = _mm512_and_si512(place[k], _mm512_set1_epi32(0x7f << 20));
-            d[4 * h + k] = _mm512_mul_ps(_mm512_castsi512_ps(f), _mm512_set1_ps(0x1p119f));
+        for (int k = 0; k < 4; k++, v = _mm512_srli_epi32(v, 8)) {
+            __m512i e = _mm512_and_si512(v, _mm512_set1_epi32(127));
+            __m512i f = _mm512_add_epi32(_mm512_slli_epi32(e, 20), _mm512_set1_epi32(119 << 23));
+            __mmask16 tiny = _mm512_cmplt_epu32_mask(e, _mm512_set1_epi32(8));
+            d[4 * h + k] = _mm512_mask_mul_ps(_mm512_castsi512_ps(f), tiny, _mm512_cvtepi32_ps(e),
+                                              _mm512_set1_ps(0x1p-10f));
         }
     }
 }

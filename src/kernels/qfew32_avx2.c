@@ -1,0 +1,335 @@
+/* qfew32_avx2: q8 products of blocks of 32 and of 16 with few tokens, AVX2.
+ *
+ * As qfew32_avx512.c, with half the register: a step takes 64 weights of 8 rows, and the 128-bit lane k of a
+ * register belongs to block k of two.  See q_avx2.h and quant.h for the arithmetic. */
+#include "kernels/q_avx2.h"
+
+enum { STEP = 64, MAX_T = 4, TAIL_BYTES = 96 };
+
+QDEC_INLINE __m256i few_two(const uint8_t *a, const uint8_t *b)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(qdec_load16(a)), qdec_load16(b), 1);
+}
+
+/* Where a block's weights begin, after its scale, min and flags. */
+QDEC_INLINE int few_qs(uint32_t type)
+{
+    switch (type) {
+    case DTYPE_Q4_1: return 4;
+    case DTYPE_Q5_0: return 6;
+    case DTYPE_Q5_1: return 8;
+    case DTYPE_MXFP4: return 1;
+    default: return 2;
+    }
+}
+
+/* Adds 16 where a flag is set, to half h of two blocks; lane k of flags has block k's, from byte `at` on. */
+QDEC_INLINE __m256i few_fifth(__m256i v, __m256i flags, int at, int h)
+{
+    const long long base = (long long)0x0101010101010101 * (at + 2 * h);
+    const long long next = base + 0x0101010101010101;
+    const __m256i spread = _mm256_set_epi64x(next, base, next, base);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    __m256i f = _mm256_and_si256(_mm256_shuffle_epi8(flags, spread), bit);
+    return _mm256_or_si256(v, _mm256_and_si256(_mm256_cmpeq_epi8(f, bit), qdec_set1(16)));
+}
+
+/* The first 16 bytes of both blocks, a lane each; NVFP4, which is one: its own. */
+QDEC_INLINE __m256i few_head(uint32_t type, const uint8_t *s)
+{
+    if (type == DTYPE_NVFP4)
+        return _mm256_castsi128_si256(qdec_load16(s));
+    return few_two(s, s + qdec_bytes(type));
+}
+
+/* Both halves of the blocks, in the form q256_mul wants. */
+QDEC_INLINE void few_unpack(uint32_t type, const uint8_t *s, __m256i head, __m256i *lo, __m256i *hi)
+{
+    const uint8_t *qs = s + few_qs(type);
+    const size_t next = qdec_bytes(type);
+    if (type == DTYPE_Q8_0) {
+        *lo = few_two(qs, qs + next);
+        *hi = few_two(qs + 16, qs + 16 + next);
+        return;
+    }
+    __m256i v = type == DTYPE_NVFP4 ? qdec_load32(s + 4) : few_two(qs, qs + next);
+    *lo = _mm256_and_si256(v, qdec_set1(15));
+    *hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), qdec_set1(15));
+    switch (type) {
+    case DTYPE_Q5_0: case DTYPE_Q5_1:
+        *lo = few_fifth(*lo, head, few_qs(type) - 4, 0);
+        *hi = few_fifth(*hi, head, few_qs(type) - 4, 1);
+        break;
+    case DTYPE_IQ4_NL:
+        *lo = qdec_lookup16(quant_tables_iq4nl, 0, *lo);
+        *hi = qdec_lookup16(quant_tables_iq4nl, 0, *hi);
+        break;
+    case DTYPE_MXFP4: case DTYPE_NVFP4:
+        *lo = qdec_lookup16(quant_tables_fp4, 12, *lo);
+        *hi = qdec_lookup16(quant_tables_fp4, 12, *hi);
+        break;
+    default: break;
+    }
+}
+
+/* Sums of four products each. */
+QDEC_INLINE __m256i few_dot(uint32_t type, __m256i lo, __m256i hi, __m256i x_lo, __m256i x_hi)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i a = q256_mul(type, lo, x_lo), b = q256_mul(type, hi, x_hi);
+    if (q256_depth(type) == 1)
+        return _mm256_add_epi32(_mm256_madd_epi16(a, one), _mm256_madd_epi16(b, one));
+    return _mm256_madd_epi16(_mm256_add_epi16(a, b), one);
+}
+
+/* ---- scales of 8 rows ---- */
+
+/* Rows' dwords of four scales: quant_ue4m3_half. */
+QDEC_INLINE void few_ue4m3(__m256i v, __m256 d[4])
+{
+    const __m256i seven = _mm256_set1_epi32(127);
+    v = _mm256_andnot_si256(_mm256_cmpeq_epi8(v, qdec_set1(0x7f)), v);
+    QDEC_UNROLL
+    for (int k = 0; k < 4; k++, v = _mm256_srli_epi32(v, 8)) {
+        __m256i e = _mm256_and_si256(v, seven);
+        __m256i f = _mm256_add_epi32(_mm256_slli_epi32(e, 20), _mm256_set1_epi32(119 << 23));
+        __m256 tiny = _mm256_mul_ps(_mm256_cvtepi32_ps(e), _mm256_set1_ps(0x1p-10f));
+        __m256i normal = _mm256_cmpgt_epi32(e, _mm256_set1_epi32(7));
+        d[k] = _mm256_blendv_ps(tiny, _mm256_castsi256_ps(f), _mm256_castsi256_ps(normal));
+    }
+}
+
+QDEC_INLINE __m256 few_e8m0(__m128i v) /* quant_e8m0_half */
+{
+    __m256i e = _mm256_cvtepu8_epi32(v);
+    __m256i f = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(tiny, f, _mm256_cmpgt_epi32(e, _mm256_set1_epi32(1))));
+}
+
+/* h: the heads of 8 rows.  d, m: a register of 8 rows for each product block. */
+QDEC_INLINE void few_scales(uint32_t type, const __m256i h[8], __m256 d[4], __m256 m[2])
+{
+    __m256i a[4], b[2], v;
+    if (type == DTYPE_NVFP4 || qdec_has_min(type)) { /* dwords */
+        QDEC_UNROLL
+        for (int i = 0; i < 2; i++)
+            b[i] = _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(h[4 * i], h[4 * i + 1]),
+                                         _mm256_unpacklo_epi32(h[4 * i + 2], h[4 * i + 3]));
+        if (type == DTYPE_NVFP4) {
+            few_ue4m3(_mm256_permute2x128_si256(b[0], b[1], 0x20), d);
+            return;
+        }
+        const __m256i order = _mm256_set_epi64x(0x0f0e0b0a07060302, 0x0d0c090805040100, 0x0f0e0b0a07060302,
+                                                0x0d0c090805040100);
+        b[0] = _mm256_shuffle_epi8(b[0], order);
+        b[1] = _mm256_shuffle_epi8(b[1], order);
+        v = _mm256_unpackhi_epi64(b[0], b[1]);
+        m[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(v));
+        m[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1));
+        v = _mm256_unpacklo_epi64(b[0], b[1]);
+    } else if (type == DTYPE_MXFP4) { /* bytes */
+        QDEC_UNROLL
+        for (int i = 0; i < 4; i++)
+            a[i] = _mm256_unpacklo_epi8(h[2 * i], h[2 * i + 1]);
+        v = _mm256_unpacklo_epi32(_mm256_unpacklo_epi16(a[0], a[1]), _mm256_unpacklo_epi16(a[2], a[3]));
+        d[0] = few_e8m0(_mm256_castsi256_si128(v));
+        d[1] = few_e8m0(_mm256_extracti128_si256(v, 1));
+        return;
+    } else { /* words */
+        QDEC_UNROLL
+        for (int i = 0; i < 4; i++)
+            a[i] = _mm256_unpacklo_epi16(h[2 * i], h[2 * i + 1]);
+        v = _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(a[0], a[1]), _mm256_unpacklo_epi32(a[2], a[3]));
+    }
+    d[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(v));
+    d[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1));
+}
+
+/* ---- a step ---- */
+
+struct few_step {
+    const uint8_t *w;
+    const size_t *row;      /* [8]: where each row is from w on */
+    const int8_t *q[MAX_T]; /* 64 of each token */
+    const int16_t *sum16[MAX_T];
+    const float *d[MAX_T];
+    uint32_t n_blocks;    /* of 32, at most 2 */
+    const uint8_t *ahead; /* memory to ask for: as much as the step reads, in its own order, each line once */
+};
+
+struct few_x { __m256i lo, hi; };
+
+QDEC_INLINE struct few_x few_activations(uint32_t type, const int8_t *q)
+{
+    __m256i a = qdec_load32((const uint8_t *)q), b = qdec_load32((const uint8_t *)q + 32);
+    if (type == DTYPE_NVFP4) /* eight by eight */
+        return (struct few_x){_mm256_permute4x64_epi64(_mm256_unpacklo_epi64(a, b), 0xd8),
+                              _mm256_permute4x64_epi64(_mm256_unpackhi_epi64(a, b), 0xd8)};
+    return (struct few_x){_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31)};
+}
+
+/* Sums of four rows, lane k: block k (NVFP4: product block 2k, odd: 2k + 1). */
+QDEC_INLINE void few_fold(uint32_t type, const __m256i p[4], __m256i *even, __m256i *odd)
+{
+    if (type != DTYPE_NVFP4) {
+        *even = q256_fold4(p);
+        return;
+    }
+    __m256 ab = _mm256_castsi256_ps(_mm256_hadd_epi32(p[0], p[1]));
+    __m256 cd = _mm256_castsi256_ps(_mm256_hadd_epi32(p[2], p[3]));
+    *even = _mm256_castps_si256(_mm256_shuffle_ps(ab, cd, 0x88));
+    *odd = _mm256_castps_si256(_mm256_shuffle_ps(ab, cd, 0xdd));
+}
+
+QDEC_INLINE __m256 few_fma(__m256 d, __m256 dx, __m256i sum, int bias, __m256 acc)
+{
+    if (bias)
+        sum = _mm256_sub_epi32(sum, _mm256_set1_epi32(bias));
+    return _mm256_fmadd_ps(_mm256_mul_ps(d, dx), _mm256_cvtepi32_ps(sum), acc);
+}
+
+QDEC_INLINE void few_add(uint32_t type, const struct few_step *s, const int t, const __m256i even[2],
+                         const __m256i odd[2], const __m256 d[4], const __m256 m[2], __m256 *acc)
+{
+    const uint32_t n = s->n_blocks;
+    const int bias = q256_bias(type);
+    QDEC_UNROLL
+    for (int k = 0; k < 2; k++) {
+        if ((uint32_t)k >= n)
+            break;
+        const int16_t *s16 = s->sum16[t] + 2 * k;
+        __m256 dx = _mm256_set1_ps(s->d[t][k]);
+        __m256i sum = k ? _mm256_permute2x128_si256(even[0], even[1], 0x31)
+                        : _mm256_permute2x128_si256(even[0], even[1], 0x20);
+        if (type == DTYPE_NVFP4) {
+            *acc = few_fma(d[2 * k], dx, sum, bias * s16[0], *acc);
+            sum = k ? _mm256_permute2x128_si256(odd[0], odd[1], 0x31)
+                    : _mm256_permute2x128_si256(odd[0], odd[1], 0x20);
+            *acc = few_fma(d[2 * k + 1], dx, sum, bias * s16[1], *acc);
+            continue;
+        }
+        int all = bias || qdec_has_min(type) ? s16[0] + s16[1] : 0;
+        *acc = few_fma(d[k], dx, sum, bias * all, *acc);
+        if (qdec_has_min(type))
+            *acc = _mm256_fmadd_ps(_mm256_mul_ps(m[k], dx), _mm256_set1_ps((float)all), *acc);
+    }
+}
+
+QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const int T, __m256 *acc)
+{
+    const size_t bytes = STEP / qdec_elems(type) * qdec_bytes(type);
+    struct few_x x[MAX_T];
+    __m256i head[8], even[MAX_T][2], odd[MAX_T][2];
+    QDEC_UNROLL
+    for (int t = 0; t < T; t++)
+        x[t] = few_activations(type, s->q[t]);
+    for (size_t i = 0; i < 8 * bytes; i += 64)
+        _mm_prefetch((const char *)s->ahead + i, _MM_HINT_T0);
+    QDEC_UNROLL
+    for (int g = 0; g < 2; g++) {
+        __m256i part[MAX_T][4];
+        QDEC_UNROLL
+        for (int r = 0; r < 4; r++) {
+            const uint8_t *w = s->w + s->row[4 * g + r];
+            __m256i lo, hi, h = few_head(type, w);
+            few_unpack(type, w, h, &lo, &hi);
+            head[4 * g + r] = h;
+            QDEC_UNROLL
+            for (int t = 0; t < T; t++)
+                part[t][r] = few_dot(type, lo, hi, x[t].lo, x[t].hi);
+        }
+        QDEC_UNROLL
+        for (int t = 0; t < T; t++)
+            few_fold(type, part[t], &even[t][g], &odd[t][g]);
+    }
+    __m256 d[4], m[2];
+    few_scales(type, head, d, m);
+    QDEC_UNROLL
+    for (int t = 0; t < T; t++)
+        few_add(type, s, t, even[t], odd[t], d, m, &acc[t]);
+}
+
+/* One block more, with zeros behind it. */
+QDEC_INLINE void few_tail(uint32_t type, struct few_step *s, const int T, __m256 *acc)
+{
+    uint8_t w[8 * TAIL_BYTES] __attribute__((aligned(32))) = {0};
+    int8_t q[MAX_T][STEP] = {{0}};
+    size_t row[8];
+    for (size_t r = 0; r < 8; r++) {
+        memcpy(w + r * TAIL_BYTES, s->w + s->row[r], qdec_bytes(type));
+        row[r] = r * TAIL_BYTES;
+    }
+    for (int t = 0; t < T; t++) {
+        memcpy(q[t], s->q[t], 32);
+        s->q[t] = q[t];
+    }
+    s->w = w;
+    s->row = row;
+    s->n_blocks = 1;
+    few_step(type, s, T, acc);
+}
+
+QDEC_INLINE void few_rows(uint32_t type, const struct q256_args *a, uint32_t t0, const int T)
+{
+    const size_t bytes = STEP / qdec_elems(type) * qdec_bytes(type);
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
+        const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
+        size_t row[8]; /* rows that are not there are the last one again */
+        for (uint32_t r = 0; r < 8; r++)
+            row[r] = (r < nr ? r : nr - 1) * a->row_bytes;
+        struct few_step s = {.w = a->w + r0 * a->row_bytes, .row = row, .n_blocks = 2};
+        __m256 acc[MAX_T];
+        for (int t = 0; t < T; t++) {
+            size_t at = q256_token(a, t0 + (uint32_t)t);
+            s.q[t] = a->x->q + at * a->n;
+            s.sum16[t] = a->x->sum16 + at * (a->n / 16);
+            s.d[t] = a->x->d + at * (a->n / 32);
+            acc[t] = _mm256_setzero_ps();
+        }
+        s.ahead = s.w + 8 * a->row_bytes;
+        for (uint32_t b = 0; b < a->n / STEP; b++) {
+            few_step(type, &s, T, acc);
+            s.w += bytes;
+            s.ahead += 8 * bytes;
+            for (int t = 0; t < T; t++) {
+                s.q[t] += STEP;
+                s.sum16[t] += STEP / 16;
+                s.d[t] += 2;
+            }
+        }
+        if (a->n % STEP)
+            few_tail(type, &s, T, acc);
+        for (int t = 0; t < T; t++)
+            q256_store(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, nr, acc[t]);
+    }
+}
+
+typedef void few_fn(const struct q256_args *a, uint32_t t0);
+
+/* One function for each number of tokens at once. */
+#define DEFINE(TYPE)                                                                                        \
+    static void few1_##TYPE(const struct q256_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 1); }   \
+    static void few2_##TYPE(const struct q256_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 2); }   \
+    static void few4_##TYPE(const struct q256_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 4); }
+#define TYPES(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(IQ4_NL) X(MXFP4) X(NVFP4)
+TYPES(DEFINE)
+#undef DEFINE
+
+bool qfew32_avx2_run(uint32_t type, const struct q256_args *a)
+{
+#define ROW(TYPE) [DTYPE_##TYPE] = {few1_##TYPE, few2_##TYPE, few4_##TYPE},
+    static few_fn *const table[DTYPE_N][3] = {TYPES(ROW)};
+#undef ROW
+    few_fn *const *fn = table[type];
+    uint32_t t = 0;
+    if (!fn[0])
+        return false;
+    for (; t + 4 <= a->n_tok; t += 4)
+        fn[2](a, t);
+    for (; t + 2 <= a->n_tok; t += 2)
+        fn[1](a, t);
+    for (; t < a->n_tok; t++)
+        fn[0](a, t);
+    return true;
+}
