@@ -93,6 +93,7 @@ struct attn_job {
     uint32_t n_hparts, n_tparts;
     size_t ldk, ldv;            /* padded head sizes */
     uint32_t block0, n_blocks;  /* of this round */
+    uint32_t n_tiles;
     size_t per_block;           /* floats of a block's results in partial: n_q * (ldv + 2) */
     bool last;                  /* the merge ends the op */
 };
@@ -235,11 +236,13 @@ static void tile_task(void *arg, int i, int worker)
  * | m [n_q] | sum [n_q] | acc [n_q][ldv] |, n_q = all queries of the op. */
 static float *partial_of(const struct attn_job *j, uint32_t b) { return j->c->partial + b * j->per_block; }
 
+/* The heads of a block one after another: their rows lie side by side, so that what the hardware fetches beyond
+ * one head's row is what the next task (or the other thread) wants. */
 static void block_task(void *arg, int i, int worker)
 {
     const struct attn_job *j = arg;
-    const uint32_t b = (uint32_t)i % j->n_blocks, n_q = j->a->n_head * j->a->n_tok;
-    const struct attn_tile t = tile_of(j, (uint32_t)i / j->n_blocks);
+    const uint32_t b = (uint32_t)i / j->n_tiles, n_q = j->a->n_head * j->a->n_tok;
+    const struct attn_tile t = tile_of(j, (uint32_t)i % j->n_tiles);
     const struct attn_mem w = attn_mem_of(ops_cpu_scratch(j->c, worker), j->ldk, j->ldv);
     float *p = partial_of(j, b + 1);
     const size_t at = ((size_t)t.kvh * j->a->n_tok + t.t0) * j->group + t.h0;
@@ -272,6 +275,7 @@ static void attn_by_block(struct attn_job *j, int n_tiles, uint32_t b0, uint32_t
 {
     const uint32_t n_q = j->a->n_head * j->a->n_tok;
     float *to = partial_of(j, 0);
+    j->n_tiles = (uint32_t)n_tiles;
     for (uint32_t q = 0; q < n_q; q++)
         to[q] = -__builtin_inff(), to[n_q + q] = 0.0f;
     memset(to + 2 * n_q, 0, n_q * j->ldv * sizeof(float));

@@ -71,6 +71,22 @@ static void vec_widen(uint32_t type, const void *src, size_t n, float *y) { vec_
  * would all fall into the same few sets of a first-level cache. */
 static inline size_t vec_attn_ld(uint32_t d) { return ((d + 15) & ~15u) + 16; }
 
+static inline size_t vec_attn_row_bytes(uint32_t type, uint32_t d)
+{
+    return type == DTYPE_F32 ? 4 * (size_t)d : type == DTYPE_F16 ? 2 * (size_t)d : d / 32 * 34;
+}
+
+/* The rows that come after a tile, fetched bit by bit while it is computed: a head's rows lie apart in memory,
+ * where no hardware foresees them.  A number and not a pointer, as it may lie beyond the end: no harm. */
+struct vec_attn_next { uintptr_t at; size_t stride, row_bytes; };
+
+static inline void vec_attn_fetch(const struct vec_attn_next *n, uint32_t j0, uint32_t n_j)
+{
+    for (uint32_t j = j0; j < j0 + n_j && j < VEC_ATTN_TILE; j++)
+        for (size_t i = 0; i < n->row_bytes; i += 64)
+            __builtin_prefetch((const void *)(n->at + j * n->stride + i), 0, 2);
+}
+
 /* Rows of a tile as floats, padded to 16 columns. */
 static const float *vec_attn_tile(uint32_t type, const void *base, size_t stride, uint32_t j0, uint32_t n_j,
                                   uint32_t d, float *wide, size_t *ld)
@@ -124,13 +140,15 @@ VEC_INLINE void vec_qk(int qt, int kt, const float *q, size_t ldq, const float *
 
 /* The scores of keys j0 .. j0+n_j-1, which are k's rows.  Keys in the outer loop: a few rows of K meet all
  * queries, which are fewer bytes than a tile. */
-static void vec_attn_scores(const struct vec_attn *a, const float *k, size_t ldk, uint32_t j0, uint32_t n_j)
+static void vec_attn_scores(const struct vec_attn *a, const float *k, size_t ldk, uint32_t j0, uint32_t n_j,
+                            const struct vec_attn_next *next)
 {
     const size_t ldq = (a->d_k + 15) & ~15u, n16 = ldq / 16;
     uint32_t j = 0;
     for (; j + VEC_KT <= n_j; j += VEC_KT, k += VEC_KT * ldk) {
         const float *q = a->q;
         float *s = a->s + j0 + j;
+        vec_attn_fetch(next, j, VEC_KT);
         uint32_t i = 0;
         for (; i + VEC_QT <= a->n_q; i += VEC_QT, q += VEC_QT * ldq, s += VEC_QT * VEC_ATTN_BLOCK)
             vec_qk(VEC_QT, VEC_KT, q, ldq, k, ldk, n16, s);
@@ -215,10 +233,14 @@ static inline uint32_t vec_clamp(uint32_t x, uint32_t lo, uint32_t hi)
 
 /* Columns d .. d+16*dt-1 of all queries, of the tile of positions t0 .. t0+n_t-1 (v's rows). */
 VEC_INLINE void vec_attn_columns(int dt, const struct vec_attn *a, const float *v, size_t ldv, uint32_t t0,
-                                 uint32_t n_t, size_t d)
+                                 uint32_t n_t, size_t d, const struct vec_attn_next *next)
 {
     const size_t lda = (a->d_v + 15) & ~15u;
+    /* a tile of rows over all calls of these loops */
+    const uint32_t n_groups = (a->n_q + VEC_QT - 1) / VEC_QT, n_calls = (uint32_t)(lda / (16 * dt)) * n_groups;
+    const uint32_t per = (VEC_ATTN_TILE + n_calls - 1) / n_calls, call = (uint32_t)(d / (16 * dt)) * n_groups;
     for (uint32_t i = 0; i < a->n_q; i += VEC_QT) {
+        vec_attn_fetch(next, (call + i / VEC_QT) * per, per);
         const uint32_t n = a->n_q - i < VEC_QT ? a->n_q - i : VEC_QT;
         uint32_t lo[VEC_QT], hi[VEC_QT], from = 0, to = n_t;
         for (uint32_t g = 0; g < n; g++) {
@@ -242,18 +264,20 @@ VEC_INLINE void vec_attn_columns(int dt, const struct vec_attn *a, const float *
 }
 
 /* Columns in the outer loop: a tile's strip of them stays in the first cache for all queries. */
-static void vec_attn_values(const struct vec_attn *a, const float *v, size_t ldv, uint32_t t0, uint32_t n_t)
+static void vec_attn_values(const struct vec_attn *a, const float *v, size_t ldv, uint32_t t0, uint32_t n_t,
+                            const struct vec_attn_next *next)
 {
     const size_t n = (a->d_v + 15) & ~15u;
     size_t d = 0;
     for (; d + 16 * VEC_DT <= n; d += 16 * VEC_DT)
-        vec_attn_columns(VEC_DT, a, v + d, ldv, t0, n_t, d);
+        vec_attn_columns(VEC_DT, a, v + d, ldv, t0, n_t, d, next);
     for (; d < n; d += 16)
-        vec_attn_columns(1, a, v + d, ldv, t0, n_t, d);
+        vec_attn_columns(1, a, v + d, ldv, t0, n_t, d, next);
 }
 
 static void vec_attn_block(const struct vec_attn *a)
 {
+    const size_t k_row = vec_attn_row_bytes(a->type, a->d_k), v_row = vec_attn_row_bytes(a->type, a->d_v);
     uint32_t lo = VEC_ATTN_BLOCK, hi = 0;
     for (uint32_t i = 0; i < a->n_q; i++)
         if (a->lo[i] < a->hi[i]) {
@@ -261,11 +285,17 @@ static void vec_attn_block(const struct vec_attn *a)
             hi = a->hi[i] > hi ? a->hi[i] : hi;
         }
     memset(a->acc, 0, (size_t)a->n_q * ((a->d_v + 15) & ~15u) * sizeof *a->acc);
+    const uintptr_t k_at = (uintptr_t)a->k, v_at = (uintptr_t)a->v;
+    struct vec_attn_next next;
     size_t ld;
     for (uint32_t j = lo; j < hi; j += VEC_ATTN_TILE) {
         uint32_t n_j = hi - j < VEC_ATTN_TILE ? hi - j : VEC_ATTN_TILE;
         const float *k = vec_attn_tile(a->type, a->k, a->k_stride, j, n_j, a->d_k, a->wide, &ld);
-        vec_attn_scores(a, k, ld, j, n_j);
+        if (j + VEC_ATTN_TILE < hi)
+            next = (struct vec_attn_next){k_at + (j + VEC_ATTN_TILE) * a->k_stride, a->k_stride, k_row};
+        else
+            next = (struct vec_attn_next){v_at + lo * a->v_stride, a->v_stride, v_row};
+        vec_attn_scores(a, k, ld, j, n_j, &next);
     }
     for (uint32_t i = 0; i < a->n_q; i++) {
         a->m[i] = -__builtin_inff();
@@ -277,7 +307,11 @@ static void vec_attn_block(const struct vec_attn *a)
     for (uint32_t j = lo; j < hi; j += VEC_ATTN_TILE) {
         uint32_t n_j = hi - j < VEC_ATTN_TILE ? hi - j : VEC_ATTN_TILE;
         const float *v = vec_attn_tile(a->type, a->v, a->v_stride, j, n_j, a->d_v, a->wide, &ld);
-        vec_attn_values(a, v, ld, j, n_j);
+        if (j + VEC_ATTN_TILE < hi)
+            next = (struct vec_attn_next){v_at + (j + VEC_ATTN_TILE) * a->v_stride, a->v_stride, v_row};
+        else /* the next block's */
+            next = (struct vec_attn_next){k_at + VEC_ATTN_BLOCK * a->k_stride, a->k_stride, k_row};
+        vec_attn_values(a, v, ld, j, n_j, &next);
     }
 }
 
