@@ -35,7 +35,7 @@ static int load_together(struct sluice_context *c, const struct vector_load *x, 
     int rc = weight_store_read_rows(c->ws, x->t->file, offsets, n, x->t->n_bytes, c->ops->host(c->ops, ops_at(stage, 0)),
                                     stride, err);
     if (rc)
-        return n == 1 ? err_prefix(err, rc, "%s", x->t->name) : err_prefix(err, rc, "%s or one like it", x->t->name);
+        return err_prefix(err, rc, "resident vectors, %s among them", x->t->name);
     for (uint32_t i = 0; i < n; i++) {
         const struct ops_embed a = {.src = ops_at(stage, i * stride), .type = x[i].t->type, .n = (uint32_t)x[i].n,
                                     .n_tok = 1, .row_stride = x->t->n_bytes, .scale = 1.0f,

@@ -604,6 +604,43 @@ static void test_hints(void **state)
     io_close(io);
 }
 
+/* What an earlier run used: as much as there are slots for is read while the caller idles, a failed read is forgotten, and
+ * what is hot in the end is what was used. */
+static void test_warm(void **state)
+{
+    (void)state;
+    struct io *io = open_io(SLUICE_IO_THREADS, 16, "fail=1");
+    struct weight_store *ws = create(io, 6, all_pinned, 0, false);
+    struct weight_store_stats st;
+    struct hot_unit hot[8], now[2 * N_EXPERT];
+    int32_t ids[5];
+    uint32_t n;
+    for (uint32_t i = 0; i < 8; i++)
+        hot[i] = (struct hot_unit){2 + i, 20 - i};
+    assert_int_equal(weight_store_warm(ws, hot, 8, NULL), 0);
+    assert_false(weight_store_idle(ws, 10000));
+    weight_store_get_stats(ws, &st);
+    assert_int_equal(st.reads, 6 * 3);
+    assert_true(st.bytes_hint >= 6 * experts[0].n_bytes);
+    assert_int_equal(st.evictions, 0);
+    for (int i = 0; i < 5; i++)
+        ids[i] = 3 + i; /* unit 2 is the one that failed */
+    assert_int_equal(take_all(ws, 0, ids, 5, false, 1, NULL), 0);
+    weight_store_get_stats(ws, &st);
+    assert_int_equal(st.hits, 5);
+    assert_int_equal(st.reads, 6 * 3);
+    ids[0] = 2;
+    assert_int_equal(take_all(ws, 0, ids, 1, false, 1, NULL), 0);
+    assert_int_equal(weight_store_hot(ws, now, &n, NULL), 0);
+    assert_int_equal(n, 6);
+    for (uint32_t i = 0; i < n; i++) {
+        assert_in_range(now[i].unit, 2, 7);
+        assert_true(!i || now[i].heat <= now[i - 1].heat);
+    }
+    weight_store_free(ws);
+    io_close(io);
+}
+
 static void test_dense(void **state)
 {
     (void)state;
@@ -738,7 +775,7 @@ int main(void)
         cmocka_unit_test(test_ordered_hits), cmocka_unit_test(test_bad_requests),
         cmocka_unit_test(test_sweeps),       cmocka_unit_test(test_ahead),
         cmocka_unit_test(test_message),      cmocka_unit_test(test_each_read_fails),
-        cmocka_unit_test(test_hints),        cmocka_unit_test(test_dense),
+        cmocka_unit_test(test_hints), cmocka_unit_test(test_warm),        cmocka_unit_test(test_dense),
         cmocka_unit_test(test_dense_misuse), cmocka_unit_test(test_small_budgets),
         cmocka_unit_test(test_rows),         cmocka_unit_test(test_pinned_in_one_piece),
     };
