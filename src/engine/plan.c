@@ -292,15 +292,41 @@ static int no_fit(const struct sizes *z, uint64_t must, uint64_t scratch, uint64
                    (unsigned long long)((must >> 20) + ((must & 0xfffff) != 0)), hint);
 }
 
+/* Bytes that a full context reads, in passes of c tokens for which `left` bytes remain beside what must be there:
+ *
+ *     missing(c) = what of dense weights and of experts does not fit beside the scratch of c tokens
+ *     read(c)    = ceil(P/c) * (missing dense + missing experts * min(1, c*k/E))     the prompt, P tokens
+ *                + D * (missing dense + k/E * missing experts)                       the answer, D tokens
+ *
+ * with P = 4 D = the context, k of E experts used by a token.  Larger passes read each expert less often, and
+ * leave less memory for keeping them. */
+static double context_reads(const struct sizes *z, uint64_t left, uint64_t c)
+{
+    const struct sluice_params *p = &z->in->p;
+    const uint64_t P = (uint64_t)p->n_ctx * p->n_seq;
+    const double D = (double)P / 4, n_pass = (double)((P + c - 1) / c);
+    const double share = z->m->hp.n_expert ? (double)z->k / z->m->hp.n_expert : 0;
+    double extra = (double)(scratch_bytes(z, (uint32_t)c) - scratch_bytes(z, 1));
+    double room = (double)left - extra - (double)z->dense, lacking = (double)(z->experts_all - z->experts_min);
+    double dense = room < 0 ? -room : 0, experts = budget_fixed_cache(z) ? lacking : lacking - (room > 0 ? room : 0);
+    experts = experts > 0 ? experts : 0;
+    return n_pass * (dense + experts * ((double)c * share < 1 ? (double)c * share : 1)) + D * (dense + experts * share);
+}
+
+/* Up to PLAN_CHUNK_PLAIN tokens what a twelfth of the budget holds; beyond that as long as each doubling spares
+ * reads, within a sixth of it. */
 static uint32_t choose_chunk(const struct sizes *z, uint64_t left)
 {
     const struct sluice_params *p = &z->in->p;
-    uint64_t cap = min64(PLAN_CHUNK_MAX, (uint64_t)p->n_ctx * p->n_seq);
-    uint64_t base = scratch_bytes(z, 1), room = min64(left, p->ram_bytes / 12);
+    uint64_t cap = min64(PLAN_CHUNK_MAX, (uint64_t)p->n_ctx * p->n_seq), base = scratch_bytes(z, 1);
     uint32_t best = 1;
-    for (uint32_t c = 2; c <= cap; c *= 2)
-        if (scratch_bytes(z, c) - base <= room)
-            best = c;
+    for (uint32_t c = 2; c <= cap; c *= 2) {
+        uint64_t extra = scratch_bytes(z, c) - base, most = p->ram_bytes / (c <= PLAN_CHUNK_PLAIN ? 12 : 6);
+        if (extra > min64(left, most) ||
+            (c > PLAN_CHUNK_PLAIN && context_reads(z, left, c) >= context_reads(z, left, best)))
+            break;
+        best = c;
+    }
     return best;
 }
 

@@ -23,7 +23,8 @@
  * contexts with different budgets share a model: large enough for one direct read to run at the
  * drive's rate, small enough for a ring of a few to fit any budget. */
 #define PLAN_SLAB_BYTES (4ull << 20)
-#define PLAN_CHUNK_MAX 512
+#define PLAN_CHUNK_MAX 4096
+#define PLAN_CHUNK_PLAIN 512 /* where nothing is read, larger passes gain nothing */
 
 struct plan_input {
     const struct model *m;

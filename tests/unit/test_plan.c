@@ -109,6 +109,43 @@ static void test_all_resident(void **state)
     sluice_model_free(m);
 }
 
+/* Passes grow where that spares reads: never where all is resident, not for a prompt that fits, and not at the price
+ * of a sixth of the budget. */
+static void test_chunk(void **state)
+{
+    struct sluice_model *m = open_model(MOE);
+    struct sluice_params p = params(SLUICE_RAM_UNLIMITED);
+    struct sluice_plan plan;
+    (void)state;
+    p.n_ctx = 8192;
+    assert_int_equal(sluice_model_plan(m, &p, &plan, NULL), 0);
+    assert_int_equal(plan.n_chunk, PLAN_CHUNK_PLAIN);
+    p.expert_cache_bytes = SLUICE_CACHE_MIN; /* every pass reads */
+    assert_int_equal(sluice_model_plan(m, &p, &plan, NULL), 0);
+    assert_int_equal(plan.n_chunk, PLAN_CHUNK_MAX);
+    p.n_ctx = 1500;
+    assert_int_equal(sluice_model_plan(m, &p, &plan, NULL), 0);
+    assert_int_equal(plan.n_chunk, 1024);
+    p.n_ctx = 512;
+    assert_int_equal(sluice_model_plan(m, &p, &plan, NULL), 0);
+    assert_int_equal(plan.n_chunk, 512);
+    uint32_t last = 0;
+    p.n_ctx = 8192;
+    for (p.ram_bytes = 24 * MIB; p.ram_bytes < 2048 * MIB; p.ram_bytes *= 2) {
+        if (sluice_model_plan(m, &p, &plan, NULL))
+            continue; /* too little */
+        assert_true(plan.n_chunk >= last);
+        last = plan.n_chunk;
+        struct sluice_params one = p;
+        struct sluice_plan least;
+        one.n_chunk = PLAN_CHUNK_PLAIN;
+        assert_int_equal(sluice_model_plan(m, &one, &least, NULL), 0);
+        assert_true(plan.n_chunk <= PLAN_CHUNK_PLAIN || plan.scratch - least.scratch <= p.ram_bytes / 6);
+    }
+    assert_int_equal(last, PLAN_CHUNK_MAX);
+    sluice_model_free(m);
+}
+
 static void test_refusals(void **state)
 {
     struct sluice_model *m = open_model(DENSE);
@@ -206,7 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums), cmocka_unit_test(test_named_number), cmocka_unit_test(test_all_resident),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_batches), cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_chunk), cmocka_unit_test(test_batches), cmocka_unit_test(test_cancel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
