@@ -9,6 +9,7 @@
 
 #include "base/pool.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -103,6 +104,38 @@ static void test_uneven(void **state)
     pool_free(p);
 }
 
+#define HELD_TASKS 64
+struct held { atomic_int others; atomic_int by[HELD_TASKS]; };
+
+/* Task 0 ends when all others have: whoever has it cannot run the rest of its own share. */
+static void held_task(void *arg, int i, int worker)
+{
+    struct held *h = arg;
+    atomic_store(&h->by[i], worker + 1);
+    if (i)
+        atomic_fetch_add(&h->others, 1);
+    while (!i && atomic_load(&h->others) < HELD_TASKS - 1)
+        nanosleep(&(struct timespec){0, 20000L}, NULL);
+}
+
+/* Shares are taken over: a loop ends though one worker is held up by its first task. */
+static void test_share_taken_over(void **state)
+{
+    (void)state;
+    struct sluice_error err;
+    struct pool *p;
+    for (int n = 2; n <= 4; n++) {
+        assert_int_equal(pool_create(n, &p, &err), 0);
+        for (int k = 0; k < 20; k++) {
+            struct held h = {0};
+            pool_run(p, held_task, &h, HELD_TASKS);
+            for (int i = 0; i < HELD_TASKS; i++) /* all were run */
+                assert_true(atomic_load(&h.by[i]) >= 1 && atomic_load(&h.by[i]) <= n);
+        }
+        pool_free(p);
+    }
+}
+
 static void test_create_and_free(void **state)
 {
     (void)state;
@@ -123,6 +156,7 @@ int main(void)
         cmocka_unit_test(test_back_to_back),
         cmocka_unit_test(test_with_pauses),
         cmocka_unit_test(test_uneven),
+        cmocka_unit_test(test_share_taken_over),
         cmocka_unit_test(test_create_and_free),
     };
     return cmocka_run_group_tests_name("base/pool", tests, NULL, NULL);
