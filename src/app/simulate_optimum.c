@@ -91,7 +91,7 @@ static uint32_t victim(void *state, uint32_t k)
 }
 
 const struct cache_policy simulate_optimum = {"optimum", true, bytes, create, release, put, take, victim,
-                                              NULL, NULL, NULL, NULL};
+                                              NULL, NULL, NULL, NULL, NULL};
 
 /* Calls of one pair per unit of each request: counts them, or notes the requests. */
 static int scan(const struct trace *t, bool note)

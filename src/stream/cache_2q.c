@@ -139,5 +139,14 @@ static void twoq_put_early(void *state, uint32_t slot, uint32_t unit, uint32_t k
     cache_list_prepend(p->nodes, &p->q[k].main, slot);
 }
 
+/* The next unit in this slot has no claim to its place. */
+static void twoq_gone(void *state, uint32_t slot, uint32_t k)
+{
+    struct twoq *p = state;
+    if (p->place[slot] == PLACE_FIRST_IN_USE)
+        cache_list_remove(p->nodes, &p->q[k].first, slot);
+    p->place[slot] = PLACE_NONE;
+}
+
 const struct cache_policy cache_2q = {"2q", true, twoq_bytes, twoq_create, twoq_free, twoq_put, twoq_take, twoq_victim,
-                                      NULL, twoq_order, NULL, twoq_put_early};
+                                      NULL, twoq_order, NULL, twoq_put_early, twoq_gone};

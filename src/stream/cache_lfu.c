@@ -148,4 +148,4 @@ static void lfu_put_early(void *state, uint32_t slot, uint32_t unit, uint32_t k)
 }
 
 const struct cache_policy cache_lfu = {"lfu", true, lfu_bytes, lfu_create, lfu_free, lfu_put, lfu_take, lfu_victim,
-                                       lfu_heat, NULL, lfu_seed, lfu_put_early};
+                                       lfu_heat, NULL, lfu_seed, lfu_put_early, NULL};

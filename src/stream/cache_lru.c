@@ -78,4 +78,4 @@ static void lru_put_early(void *state, uint32_t slot, uint32_t unit, uint32_t k)
 }
 
 const struct cache_policy cache_lru = {"lru", false, lru_bytes, lru_create, lru_free, lru_put, lru_take, lru_victim,
-                                       NULL, lru_order, NULL, lru_put_early};
+                                       NULL, lru_order, NULL, lru_put_early, NULL};

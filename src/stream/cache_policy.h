@@ -5,6 +5,7 @@
  *     put(slot, unit)     its last user is done: may be evicted from now on
  *     take(slot, unit)    is in use again: may not
  *     victim(size_class)  the slot to evict; it is out of the policy then
+ *     gone(slot)          a slot that was taken was evicted all the same, from a list of unit_cache's own
  *
  * A unit that is missed must come in, whatever the policy thinks of it, because it is computed from its slot;
  * "not admitted" therefore means: first to leave.  victim finds a slot wherever one may be evicted, so that the
@@ -40,6 +41,8 @@ struct cache_policy {
     uint32_t (*order)(const void *state, uint32_t size_class, uint32_t *slots);
     void (*seed)(void *state, uint32_t unit, uint32_t heat);
     void (*put_early)(void *state, uint32_t slot, uint32_t unit, uint32_t size_class);
+    /* May be NULL; also called for slots that were never put. */
+    void (*gone)(void *state, uint32_t slot, uint32_t size_class);
 };
 
 /* Least recently used. */

@@ -150,8 +150,11 @@ static uint32_t take_victim(struct unit_cache *c, struct size_class *k)
         slot = c->policy->victim(c->state, (uint32_t)(k - c->classes));
     if (slot == UNIT_CACHE_NONE)
         slot = k->ahead.oldest;
-    if (slot != UNIT_CACHE_NONE && c->slots[slot].apart)
+    if (slot != UNIT_CACHE_NONE && c->slots[slot].apart) {
         leave_apart(c, slot);
+        if (c->policy->gone)
+            c->policy->gone(c->state, slot, (uint32_t)(k - c->classes));
+    }
     return slot;
 }
 

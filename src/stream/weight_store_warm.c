@@ -58,8 +58,7 @@ bool weight_store_idle(struct weight_store *ws, uint64_t ms)
     w->idle = true;
     do {
         weight_store_progress(ws);
-        if (w->n_reading)
-            weight_store_reap(ws, true);
+        weight_store_reap(ws, true); /* what the last pass read ahead too: these reads wait for it */
     } while ((w->n_reading || w->next < w->n) && log_now_ns() < until);
     w->idle = false;
     return w->n_reading || w->next < w->n;

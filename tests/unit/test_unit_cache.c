@@ -88,6 +88,7 @@ static void random_operations(const struct cache_policy *policy)
     bool lru = policy == &cache_lru;
     struct unit_cache *c;
     uint64_t evictions = 0;
+    uint32_t heat[UNITS];
     memset(slot, 0, sizeof slot);
     assert_int_equal(unit_cache_create(UNITS, sizes, CLASSES, policy, &c, NULL), 0);
     for (int step = 0; step < STEPS; step++) {
@@ -95,11 +96,19 @@ static void random_operations(const struct cache_policy *policy)
         assert_int_equal(unit_cache_find(c, unit), s);
         now++;
         if (s == UNIT_CACHE_NONE) {
-            bool evicts;
-            uint32_t got = unit_cache_claim(c, unit, class_of(unit));
-            assert_true(claim_is_right(got, class_of(unit), lru, &evicts));
-            evictions += evicts;
-            if (got != UNIT_CACHE_NONE) {
+            bool evicts, early = !lru && !random_below(4);
+            uint32_t got =
+                early ? unit_cache_claim_empty(c, unit, class_of(unit)) : unit_cache_claim(c, unit, class_of(unit));
+            bool right = claim_is_right(got, class_of(unit), lru, &evicts);
+            assert_true(right || (early && got == UNIT_CACHE_NONE));
+            evictions += evicts && !early;
+            if (early && got != UNIT_CACHE_NONE && random_below(2)) { /* read for an earlier run's sake */
+                unit_cache_loaded(c, got);
+                unit_cache_unpin_early(c, got);
+                slot[got].unit = unit;
+                slot[got].state = 2;
+                slot[got].pins = 0;
+            } else if (got != UNIT_CACHE_NONE) {
                 slot[got].unit = unit;
                 slot[got].state = 1;
                 slot[got].pins = 1;
@@ -113,10 +122,13 @@ static void random_operations(const struct cache_policy *policy)
                 slot[s].state = 0;
             }
         } else if (slot[s].pins && random_below(3)) {
-            if (random_below(4))
+            uint32_t how = random_below(8);
+            if (how < 6)
                 unit_cache_unpin(c, s);
-            else
+            else if (how == 6 || lru)
                 unit_cache_unpin_ahead(c, s);
+            else
+                unit_cache_unpin_through(c, s);
             slot[s].pins--;
             slot[s].used = slot[s].pins ? slot[s].used : now;
         } else if (random_below(2)) {
@@ -133,6 +145,11 @@ static void random_operations(const struct cache_policy *policy)
                 assert_int_equal(unit_cache_unit(c, i), slot[i].unit);
         }
         assert_int_equal(unit_cache_evictions(c), evictions);
+        if (step % 16)
+            continue;
+        assert_int_equal(unit_cache_heat(c, heat, NULL), 0);
+        for (uint32_t u = 0; u < UNITS; u++)
+            assert_true(policy->heat || !heat[u] || find(u) != UNIT_CACHE_NONE);
     }
     assert_true(evictions > STEPS / 100);
     unit_cache_free(c);
