@@ -55,7 +55,8 @@ static int resolve_level(const char *name, enum cpu_level *out, struct sluice_er
     if (!name)
         return 0;
     if (!cpu_level_parse(name, out))
-        return err_set(err, SLUICE_EINVAL, "--cpu-level %s: there is no such level (ref, avx2, avx512, vbmi, amx, neon, dotprod, i8mm)", name);
+        return err_set(err, SLUICE_EINVAL, "--cpu-level %s: there is no such level (ref, avx2, avx512, vbmi, amx, neon, "
+                       "dotprod, i8mm)", name);
     if (!cpu_level_allowed(*out))
         return err_set(err, SLUICE_EUNSUPPORTED, "--cpu-level %s: this CPU or operating system does not allow it", name);
     return 0;
