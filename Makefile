@@ -90,6 +90,11 @@ $(B)/%_amx.o:    ISA = -mamx-tile -mamx-int8 -mavx512f -mavx512bw -mavx512dq -ma
 $(B)/%_dotprod.o: ISA = -march=armv8.2-a+dotprod
 $(B)/%_i8mm.o:   ISA = -march=armv8.2-a+dotprod+i8mm
 
+# kern_amx.c again, with tiles in software.
+ifeq ($(ARCH),x86_64)
+$(B)/tests/check_kernels/check_amx.o: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c -mbmi2
+endif
+
 ifeq ($(FUZZ),1)
 # Fuzzers read files and texts; kernels are slow to build with checks in every lane.
 $(B)/src/kernels/%.o $(B)/src/blocks/%.o: SANFLAGS = -O1 -g1

@@ -132,13 +132,13 @@ enum { TILE_FIRST = 4, TILE_LAST = 12 };
     }
 #define TILE_256(NAME, T, GROUP, KIND) TILE_FN(NAME, T, tile_256(w, x, sum, T, GROUP, KIND))
 #define TILE_32(NAME, T, PER, MIN) TILE_FN(NAME, T, tile_32(w, x, sum, blocks, T, PER, MIN))
-#define TILES(MAKE, NAME, A, B)                                                                              \
-    MAKE(NAME, 4, A, B)                                                                                      \
-    MAKE(NAME, 5, A, B) MAKE(NAME, 6, A, B) MAKE(NAME, 7, A, B) MAKE(NAME, 8, A, B) MAKE(NAME, 9, A, B)      \
-        MAKE(NAME, 10, A, B) MAKE(NAME, 11, A, B)                                                            \
-            MAKE(NAME, 12, A, B) static qtile_fn *const tiles_##NAME[QP_TOKENS + 1] = {                      \
-                [4] = tile_##NAME##_4, tile_##NAME##_5,  tile_##NAME##_6,  tile_##NAME##_7, tile_##NAME##_8, \
-                tile_##NAME##_9,       tile_##NAME##_10, tile_##NAME##_11, tile_##NAME##_12};
+#define TILES(MAKE, NAME, A, B)                                                                          \
+    MAKE(NAME, 4, A, B)                                                                                  \
+    MAKE(NAME, 5, A, B)                                                                                  \
+    MAKE(NAME, 6, A, B) MAKE(NAME, 7, A, B) MAKE(NAME, 8, A, B) MAKE(NAME, 9, A, B) MAKE(NAME, 10, A, B) \
+        MAKE(NAME, 11, A, B) MAKE(NAME, 12, A, B) static qtile_fn *const tiles_##NAME[QP_TOKENS + 1] = { \
+            [4] = tile_##NAME##_4, tile_##NAME##_5,  tile_##NAME##_6,  tile_##NAME##_7, tile_##NAME##_8, \
+            tile_##NAME##_9,       tile_##NAME##_10, tile_##NAME##_11, tile_##NAME##_12};
 TILES(TILE_256, all, 256, TILE_BIAS)
 TILES(TILE_256, g32, 32, TILE_BIAS)
 TILES(TILE_256, g32m, 32, TILE_MIN)
@@ -202,11 +202,14 @@ static void tile_sums_32(uint32_t type, uint8_t *x, uint32_t t, uint32_t T, cons
         memcpy(x + QP_TILE_D_32(T) + 4 * (T * b + t), &d[b], sizeof *d);
 }
 
-/* Tokens t0 .. t0 + T - 1 into a tile: QP_TILE_BYTES(T) for each chunk. */
-static void tile_fill(uint32_t type, const struct q512_args *a, uint32_t t0, uint32_t T, uint8_t *dst)
+/* n_tok tokens from t0 on into a tile of T, the others zero: QP_TILE_BYTES(T) for each chunk. */
+static void tile_fill(uint32_t type, const struct q512_args *a, uint32_t t0, uint32_t n_tok, uint32_t T,
+                      uint8_t *dst)
 {
     const uint32_t n = a->n, block = qdec_is_256(type) ? 256 : 32;
-    for (uint32_t t = 0; t < T; t++) {
+    if (n_tok < T)
+        memset(dst, 0, QP_TILE_BYTES(T) * ((n + 255) / 256));
+    for (uint32_t t = 0; t < n_tok; t++) {
         const size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
         const int8_t *q = a->x->q + row * n;
         const int16_t *s16 = a->x->sum16 + row * (n / 16);
@@ -228,11 +231,21 @@ static void tile_fill(uint32_t type, const struct q512_args *a, uint32_t t0, uin
 
 /* ---- all of it ---- */
 
-/* Tokens in tile i of n that share n_tok evenly; and those before it. */
-static uint32_t tile_tokens(uint32_t n_tok, uint32_t n, uint32_t i) { return n_tok / n + (i < n_tok % n); }
+/* Tokens in tile i of n: n_tok shared evenly, or all tiles but the last one full. */
+static uint32_t tile_tokens(const struct qpanel *p, uint32_t n_tok, uint32_t n, uint32_t i)
+{
+    if (p->first < p->last)
+        return n_tok / n + (i < n_tok % n);
+    return i + 1 < n ? p->last : n_tok - i * p->last;
+}
+/* Tokens that the tile has room for. */
+static uint32_t tile_room(const struct qpanel *p, uint32_t n_tok, uint32_t n, uint32_t i)
+{
+    return p->first < p->last ? tile_tokens(p, n_tok, n, i) : p->last;
+}
 
 /* Where scratch keeps what: a chunk, sums, tiles. */
-enum { SUMS_AT = (QP_BYTES + 4095) / 4096 * 4096, SUMS_MOST = 240 };
+enum { SUMS_AT = (QP_ROOM + 4095) / 4096 * 4096, SUMS_MOST = 240 };
 
 /* Asks for a chunk of 16 rows: the same one of the next panel, so that each line is asked for once. */
 static void panel_prefetch(const uint8_t *w, size_t row_bytes, uint32_t bytes)
@@ -251,15 +264,15 @@ static void panel_run(const struct qpanel *p, const struct q512_args *a, uint32_
     const uint32_t chunk_bytes = 256 / qdec_elems(p->type) * qdec_bytes(p->type);
     uint8_t *to = tiles;
     for (uint32_t i = 0, t = t0; i < n_tiles; i++) {
-        const uint32_t T = tile_tokens(n_tok, n_tiles, i);
-        tile_fill(p->type, a, t, T, to);
+        const uint32_t T = tile_room(p, n_tok, n_tiles, i), some = tile_tokens(p, n_tok, n_tiles, i);
+        tile_fill(p->type, a, t, some, T, to);
         to += QP_TILE_BYTES(T) * n_chunks;
-        t += T;
+        t += some;
     }
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
         const uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
         const uint8_t *w = a->w + r0 * a->row_bytes;
-        memset(sum, 0, 64 * (size_t)n_tok);
+        memset(sum, 0, 64 * (size_t)n_tiles * p->last);
         for (uint32_t c = 0; c < n_chunks; c++) {
             const uint32_t left = a->n - 256 * c < 256 ? a->n - 256 * c : 256;
             const uint8_t *tile = tiles;
@@ -267,7 +280,7 @@ static void panel_run(const struct qpanel *p, const struct q512_args *a, uint32_
             panel_prefetch(w + 16 * a->row_bytes + c * chunk_bytes, a->row_bytes, chunk_bytes);
             p->pack(w, a->row_bytes, nr, a->n, c, chunk);
             for (uint32_t i = 0; i < n_tiles; i++) {
-                const uint32_t T = tile_tokens(n_tok, n_tiles, i);
+                const uint32_t T = tile_room(p, n_tok, n_tiles, i);
                 p->tile[T](chunk, tile + QP_TILE_BYTES(T) * c, s, left / per);
                 tile += QP_TILE_BYTES(T) * n_chunks;
                 s += 16 * T;
@@ -283,8 +296,12 @@ void qpanel_avx512_run(const struct qpanel *p, const struct q512_args *a)
 {
     const size_t room = KERN_SCRATCH_BYTES(a->n) - SUMS_AT - SUMS_MOST * 64;
     const size_t most = room / (QP_TILE_BYTES(1) * (size_t)((a->n + 255) / 256));
-    const uint32_t limit = most < SUMS_MOST ? (uint32_t)most : SUMS_MOST;
+    const uint32_t limit = (most < SUMS_MOST ? (uint32_t)most : SUMS_MOST) / p->last * p->last;
     const uint32_t n = (a->n_tok + limit - 1) / limit;
-    for (uint32_t i = 0, t = 0; i < n; t += tile_tokens(a->n_tok, n, i), i++)
-        panel_run(p, a, t, tile_tokens(a->n_tok, n, i));
+    for (uint32_t i = 0, t = 0; i < n; i++) {
+        const uint32_t left = a->n_tok - t, even = (left + n - i - 1) / (n - i);
+        const uint32_t some = p->first < p->last ? even : left < limit ? left : limit;
+        panel_run(p, a, t, some);
+        t += some;
+    }
 }

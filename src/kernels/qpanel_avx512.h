@@ -32,7 +32,7 @@ enum {
 };
 /* Chunks of blocks of 32 and of 16. */
 enum { QP_BD = QP_Q, QP_BM = QP_BD + 1024 };
-enum { QP_BYTES = QP_BM + 1024 }; /* room for either */
+enum { QP_BYTES = QP_BM + 1024, QP_ROOM = QP_BYTES + 8192 }; /* either of them; and 8 KiB for kern_amx.c */
 
 #define QP_TOKENS 16 /* at most, in a tile */
 /* Bytes of a chunk of T tokens, and where the parts after q begin. */
@@ -55,7 +55,8 @@ struct qpanel {
     uint32_t type;
     qpack_fn *pack;
     qtile_fn *const *tile; /* [QP_TOKENS + 1], NULL below first and above last */
-    uint32_t first, last;  /* tokens a tile may have; first <= (last + 1) / 2 */
+    uint32_t first, last;  /* tokens a tile may have: first <= (last + 1) / 2, or equal, and then the
+                            * last tile is filled up with zeros */
 };
 /* false: the type has no panels. */
 bool qpanel_avx512_get(uint32_t type, struct qpanel *out);

@@ -30,6 +30,9 @@ void bench_plain(struct check *c);
 void check_vec(struct check *c);
 void bench_vec(struct check *c);
 
+/* Puts the AMX kernels over k's, with tiles in software (amx_tile.h); x86 with AVX-512. */
+void check_amx_model(struct kern *k);
+
 /* True if the name is wanted (--only). */
 bool check_wanted(const struct check *c, const char *name);
 /* Called once a function: notes a claimed function that is the reference's own; false if it is. */

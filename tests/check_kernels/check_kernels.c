@@ -260,6 +260,17 @@ int main(int argc, char **argv)
         if (!bench)
             printf("%s: %d cases, %d failed\n", cpu_level_name(level), c.n_run - run, c.n_failed - failed);
     }
+#if defined(__x86_64__)
+    if (!bench && !list && cpu_level_allowed(CPU_AVX512) && (want == CPU_N_LEVELS || want == CPU_AMX)) {
+        c.level = CPU_AMX;
+        kern_init(&c.kern, CPU_AVX512);
+        check_amx_model(&c.kern);
+        check_seed(seed);
+        int run = c.n_run, failed = c.n_failed;
+        check_quant(&c);
+        printf("amx with tiles in software: %d cases, %d failed\n", c.n_run - run, c.n_failed - failed);
+    }
+#endif
     if (!bench && !list)
         printf("%d passed, %d failed\n", c.n_run - c.n_failed, c.n_failed);
     return c.n_failed ? 1 : 0;
