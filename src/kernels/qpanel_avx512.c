@@ -132,12 +132,13 @@ enum { TILE_FIRST = 4, TILE_LAST = 12 };
     }
 #define TILE_256(NAME, T, GROUP, KIND) TILE_FN(NAME, T, tile_256(w, x, sum, T, GROUP, KIND))
 #define TILE_32(NAME, T, PER, MIN) TILE_FN(NAME, T, tile_32(w, x, sum, blocks, T, PER, MIN))
-#define TILES(MAKE, NAME, A, B)                                                                          \
-    MAKE(NAME, 4, A, B)                                                                                  \
-    MAKE(NAME, 5, A, B)                                                                                  \
-    MAKE(NAME, 6, A, B) MAKE(NAME, 7, A, B) MAKE(NAME, 8, A, B) MAKE(NAME, 9, A, B) MAKE(NAME, 10, A, B) \
-        MAKE(NAME, 11, A, B) MAKE(NAME, 12, A, B) static qtile_fn *const tiles_##NAME[QP_TOKENS + 1] = { \
-            [4] = tile_##NAME##_4, tile_##NAME##_5,  tile_##NAME##_6,  tile_##NAME##_7, tile_##NAME##_8, \
+#define TILES(MAKE, NAME, A, B)                                                                           \
+    MAKE(NAME, 4, A, B)                                                                                   \
+    MAKE(NAME, 5, A, B)                                                                                   \
+    MAKE(NAME, 6, A, B)                                                                                   \
+    MAKE(NAME, 7, A, B) MAKE(NAME, 8, A, B) MAKE(NAME, 9, A, B) MAKE(NAME, 10, A, B) MAKE(NAME, 11, A, B) \
+        MAKE(NAME, 12, A, B) static qtile_fn *const tiles_##NAME[QP_TOKENS + 1] = {                       \
+            [4] = tile_##NAME##_4, tile_##NAME##_5,  tile_##NAME##_6,  tile_##NAME##_7, tile_##NAME##_8,  \
             tile_##NAME##_9,       tile_##NAME##_10, tile_##NAME##_11, tile_##NAME##_12};
 TILES(TILE_256, all, 256, TILE_BIAS)
 TILES(TILE_256, g32, 32, TILE_BIAS)
@@ -202,20 +203,20 @@ static void tile_sums_32(uint32_t type, uint8_t *x, uint32_t t, uint32_t T, cons
         memcpy(x + QP_TILE_D_32(T) + 4 * (T * b + t), &d[b], sizeof *d);
 }
 
-/* n_tok tokens from t0 on into a tile of T, the others zero: QP_TILE_BYTES(T) for each chunk. */
+/* n_tok tokens from t0 on into a tile of T, the others zero: QP_TILE_BYTES(T) every `stride` bytes. */
 static void tile_fill(uint32_t type, const struct q512_args *a, uint32_t t0, uint32_t n_tok, uint32_t T,
-                      uint8_t *dst)
+                      uint8_t *dst, size_t stride)
 {
     const uint32_t n = a->n, block = qdec_is_256(type) ? 256 : 32;
-    if (n_tok < T)
-        memset(dst, 0, QP_TILE_BYTES(T) * ((n + 255) / 256));
+    for (uint32_t c = 0; c < (n + 255) / 256 && n_tok < T; c++)
+        memset(dst + c * stride, 0, QP_TILE_BYTES(T));
     for (uint32_t t = 0; t < n_tok; t++) {
         const size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
         const int8_t *q = a->x->q + row * n;
         const int16_t *s16 = a->x->sum16 + row * (n / 16);
         const float *d = a->x->d + row * (n / block);
         uint8_t *x = dst;
-        for (uint32_t at = 0; at < n; at += 256, x += QP_TILE_BYTES(T)) {
+        for (uint32_t at = 0; at < n; at += 256, x += stride) {
             const uint32_t left = n - at < 256 ? n - at : 256;
             for (uint32_t i = 0; i < left; i += 64) {
                 const __mmask64 there = left - i < 64 ? (__mmask64)0xffffffff : ~(__mmask64)0;
@@ -262,11 +263,14 @@ static void panel_run(const struct qpanel *p, const struct q512_args *a, uint32_
     const uint32_t n_chunks = (a->n + 255) / 256, n_tiles = (n_tok + p->last - 1) / p->last;
     const uint32_t per = qdec_is_256(p->type) ? 256 : p->type == DTYPE_NVFP4 ? 16 : 32;
     const uint32_t chunk_bytes = 256 / qdec_elems(p->type) * qdec_bytes(p->type);
+    size_t stride = 0; /* all tiles of a chunk lie together */
+    for (uint32_t i = 0; i < n_tiles; i++)
+        stride += QP_TILE_BYTES(tile_room(p, n_tok, n_tiles, i));
     uint8_t *to = tiles;
     for (uint32_t i = 0, t = t0; i < n_tiles; i++) {
         const uint32_t T = tile_room(p, n_tok, n_tiles, i), some = tile_tokens(p, n_tok, n_tiles, i);
-        tile_fill(p->type, a, t, some, T, to);
-        to += QP_TILE_BYTES(T) * n_chunks;
+        tile_fill(p->type, a, t, some, T, to, stride);
+        to += QP_TILE_BYTES(T);
         t += some;
     }
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
@@ -275,14 +279,14 @@ static void panel_run(const struct qpanel *p, const struct q512_args *a, uint32_
         memset(sum, 0, 64 * (size_t)n_tiles * p->last);
         for (uint32_t c = 0; c < n_chunks; c++) {
             const uint32_t left = a->n - 256 * c < 256 ? a->n - 256 * c : 256;
-            const uint8_t *tile = tiles;
+            const uint8_t *tile = tiles + stride * c;
             float *s = sum;
             panel_prefetch(w + 16 * a->row_bytes + c * chunk_bytes, a->row_bytes, chunk_bytes);
             p->pack(w, a->row_bytes, nr, a->n, c, chunk);
             for (uint32_t i = 0; i < n_tiles; i++) {
                 const uint32_t T = tile_room(p, n_tok, n_tiles, i);
-                p->tile[T](chunk, tile + QP_TILE_BYTES(T) * c, s, left / per);
-                tile += QP_TILE_BYTES(T) * n_chunks;
+                p->tile[T](chunk, tile, s, left / per);
+                tile += QP_TILE_BYTES(T);
                 s += 16 * T;
             }
         }

@@ -2,7 +2,8 @@
  *
  * Rows go into lanes, 16 at a time: a panel.  A chunk, 256 weights of each of its rows, is unpacked so
  * that no sum crosses lanes (qpack_avx512.c), meets all tokens while it lies in the first cache, and gives
- * way to the next (qpanel_avx512.c).  Tokens are copied once for all panels, in tiles of T:
+ * way to the next (qpanel_avx512.c).  Tokens are copied once for all panels, in tiles of T, in the order of
+ * their use: chunk after chunk, and in a chunk tile after tile:
  *
  *   chunk     q    uint8[64][16][4]    weight + bias of (quartet of weights, row, weight)
  *     blocks of 256, G = 256 / group:
