@@ -64,7 +64,7 @@ peak=$(sed -n 's/.*"peak_bytes": \([0-9]*\).*/\1/p' "$tmp/b.json")
 case ${B:-build} in *san*) peak=1 ;; esac
 [ "${peak:-0}" -gt 0 ] && [ "$peak" -le $(((24 + 8) << 20)) ]; ok "the budget holds: $peak bytes of 24 MiB" $?
 "$sluice" repack -m "$m" 2>"$tmp/err" && grep -q "nothing to do" "$tmp/err"; ok "once more: nothing to do" $?
-refused "m.gguf.experts: expert" "$sluice" run -q -m "$m" -p hi -n 9 --expert-cache min --io-fault fail=400+
+refused "m.gguf.experts: expert" "$sluice" run -q -m "$m" -p hi -n 60 --ignore-eos --expert-cache min --io-fault fail=400+
 
 # ---- stopped half-way, it goes on; what was damaged meanwhile is written again
 mv "$x" "$tmp/whole"
