@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WARM_UP_TOKENS 512
+#define WARM_UP_PASSES 16 /* random tokens need a few to meet every expert */
+
 /* What each layer of the pass in flight cost: filled by the routing hook, a layer at a time. */
 struct layers {
     struct sluice_context *ctx;
@@ -260,8 +263,17 @@ static void summarise(struct bench_phase *ph, const struct bench *b, const struc
 static int warm_up(struct bench *b, struct sluice_error *err)
 {
     const struct sluice_plan *plan = sluice_context_plan(b->ctx);
-    uint32_t n = plan->n_slots < plan->n_expert_units || b->p->n_prompt < 4 ? 4 : b->p->n_prompt;
-    return feed(b, n < plan->n_ctx ? n : plan->n_ctx, true, err);
+    bool all = plan->n_slots >= plan->n_expert_units;
+    uint32_t n = all ? WARM_UP_TOKENS : 4;
+    n = n < plan->n_ctx ? n : plan->n_ctx;
+    for (int i = 0; i < WARM_UP_PASSES; i++) {
+        uint64_t before = expert_bytes_read(b->ctx);
+        sluice_context_seq_drop(b->ctx, 0);
+        int rc = feed(b, n, true, err);
+        if (rc || !all || expert_bytes_read(b->ctx) == before)
+            return rc;
+    }
+    return 0;
 }
 
 static int repetition(struct bench *b, struct totals *pre, struct totals *dec, struct sluice_error *err)
