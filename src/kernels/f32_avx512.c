@@ -58,14 +58,19 @@ QDEC_INLINE void f512_tile(uint32_t type, const struct f512_rows *a, const float
         for (int t = 0; t < T; t++)
             acc[r][t] = _mm512_setzero_ps();
     }
-    for (; i + 16 <= a->n; i += 16) {
-        if (T == 1) /* memory decides: ask ahead */
-            for (int r = 0; r < R; r++)
-                _mm_prefetch((const char *)a->w + (size_t)r * a->row_bytes + i * (type == DTYPE_F32 ? 4 : 2) +
-                                 1024,
-                             _MM_HINT_T0);
+    const uint32_t size = type == DTYPE_F32 ? 4 : 2;
+    const char *ahead = (const char *)a->w + (size_t)R * a->row_bytes; /* the next rows, each line once */
+    for (; i + 32 <= a->n; i += 32) {
+        if (T == 1) { /* memory decides: ask ahead, in order */
+            QDEC_UNROLL
+            for (uint32_t k = 0; k < (uint32_t)R * size / 2; k++)
+                _mm_prefetch(ahead + (size_t)R * i * size + 64 * k, _MM_HINT_T0);
+        }
         f512_step(type, a, x, i, 0xffff, true, R, T, acc);
+        f512_step(type, a, x, i + 16, 0xffff, true, R, T, acc);
     }
+    for (; i + 16 <= a->n; i += 16)
+        f512_step(type, a, x, i, 0xffff, true, R, T, acc);
     if (i < a->n)
         f512_step(type, a, x, i, (__mmask16)((1u << (a->n - i)) - 1), false, R, T, acc);
     QDEC_UNROLL
