@@ -44,6 +44,8 @@ QDEC_INLINE void f256_tile(uint32_t type, const struct f256_rows *a, const float
                            const int T, float *out, size_t ld_out)
 {
     __m256 acc[2][TILE_R][TILE_T];
+    const uint32_t size = type == DTYPE_F32 ? 4 : 2;
+    const char *ahead = (const char *)a->w + (size_t)R * a->row_bytes;
     uint32_t i = 0;
     QDEC_UNROLL
     for (int r = 0; r < R; r++) {
@@ -52,11 +54,11 @@ QDEC_INLINE void f256_tile(uint32_t type, const struct f256_rows *a, const float
             acc[0][r][t] = acc[1][r][t] = _mm256_setzero_ps();
     }
     for (; i + 16 <= a->n; i += 16) {
-        if (T == 1)
-            for (int r = 0; r < R; r++)
-                _mm_prefetch((const char *)a->w + (size_t)r * a->row_bytes + i * (type == DTYPE_F32 ? 4 : 2) +
-                                 1024,
-                             _MM_HINT_T0);
+        if (T == 1) { /* memory decides: ask for the next rows, in order, each line once */
+            QDEC_UNROLL
+            for (uint32_t k = 0; k < ((uint32_t)R * size + 3) / 4; k++)
+                _mm_prefetch(ahead + (size_t)R * i * size + 64 * k, _MM_HINT_T0);
+        }
         QDEC_UNROLL
         for (int h = 0; h < 2; h++) {
             __m256 w[TILE_R];
