@@ -366,14 +366,18 @@ QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const int T, 
         const uint8_t *w[4];
         struct few_head head;
         __m512i part[MAX_T][4];
-        for (size_t i = 0; i < 4 * bytes; i += 64)
-            _mm_prefetch((const char *)s->ahead + 4 * bytes * (size_t)g + i, _MM_HINT_T0);
         for (int r = 0; r < 4; r++)
             w[r] = s->w + s->row[4 * g + r];
         few_unpack_head(type, w, &head);
         QDEC_UNROLL
         for (int r = 0; r < 4; r++) {
+            const size_t line = (4 * (size_t)g + (size_t)r) * bytes / 64,
+                         end = (4 * (size_t)g + (size_t)r + 1) * bytes / 64;
             __m512i q[4], scale[4];
+            __asm__ volatile("" ::: "memory"); /* row by row: else all that is asked for comes in one burst */
+            QDEC_UNROLL
+            for (size_t i = line; i < end; i++)
+                _mm_prefetch((const char *)s->ahead + 64 * i, _MM_HINT_T0);
             few_unpack(type, w[r], q);
             few_scales(type, &head, r, w[r], scale);
             QDEC_UNROLL
