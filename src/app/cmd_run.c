@@ -196,6 +196,8 @@ static int open_all(struct run *r)
     r->r.ns_open = log_now_ns() - t0;
     while (awaited && prompt_awaited(a) && sluice_context_idle(r->ctx, 20))
         continue;
+    if (awaited && interrupted)
+        return opt_fail("run", "interrupted");
     return awaited ? take_prompt(r, plan->n_ctx) : 0;
 }
 
