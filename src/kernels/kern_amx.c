@@ -7,14 +7,18 @@
  * at most 4096, Q6_K's), and isum = C_lo + 128 * C_hi over K = 4 x 64: all of it exact, so the bits are the
  * reference's.
  *
- * Fewer than 16 tokens, and blocks of 16 (NVFP4), go to AVX-512: a tile that is half empty takes the time of
- * a full one.  That bound is from the manuals' figures (16 cycles a product), not from a measurement.
+ * Fewer than 16 tokens, and blocks of 16 (NVFP4), go to the levels below: a tile that is half empty takes the
+ * time of a full one.  That bound is from the manuals' figures (16 cycles a product), not from a measurement.
  * Tiles are configured and released in each call, on the thread that makes it. */
 #include "kernels/amx_tile.h"
 #include "kernels/kern_types.h"
 #include "kernels/qpanel_avx512.h"
 
 enum { AMX_TOKENS = 16 };
+
+/* What the levels below have.  Every table is made in the same order, so all of them store the same. */
+static kern_matmul_q8_fn *amx_below[DTYPE_N];
+
 /* Tiles; macros, since GCC's intrinsics paste the number into the instruction's text. */
 #define C_LO 0
 #define C_HI 1
@@ -180,7 +184,8 @@ QDEC_INLINE void amx_matmul(uint32_t type, const struct q512_args *a, qpack_fn *
     {                                                                                                     \
         struct q512_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};              \
         if (n_tok < AMX_TOKENS || DTYPE_##T == DTYPE_NVFP4)                                               \
-            q_avx512_get(DTYPE_##T)(w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch);        \
+            __atomic_load_n(&amx_below[DTYPE_##T], __ATOMIC_RELAXED)(w, row_bytes, n_rows, n, x, idx,     \
+                                                                     n_tok, out, ld_out, scratch);        \
         else                                                                                              \
             amx_matmul(DTYPE_##T, &a, amx_pack_##T, amx_tile_##T);                                        \
     }
@@ -189,7 +194,9 @@ KERN_QUANT_TYPES(DEFINE)
 
 void kern_init_amx(struct kern *k)
 {
-#define SET(T) k->matmul_q8[DTYPE_##T] = amx_matmul_##T;
+#define SET(T)                                                                              \
+    __atomic_store_n(&amx_below[DTYPE_##T], k->matmul_q8[DTYPE_##T], __ATOMIC_RELAXED); \
+    k->matmul_q8[DTYPE_##T] = amx_matmul_##T;
     KERN_QUANT_TYPES(SET)
 #undef SET
 }

@@ -298,13 +298,3 @@ void q_avx512_init(struct kern *k)
     KERN_QUANT_TYPES(SET)
 #undef SET
 }
-
-kern_matmul_q8_fn *q_avx512_get(uint32_t type)
-{
-    switch (type) {
-#define CASE(T) case DTYPE_##T: return q512_matmul_##T;
-        KERN_QUANT_TYPES(CASE)
-#undef CASE
-    default: return NULL;
-    }
-}

@@ -27,9 +27,8 @@ struct q512_args {
 bool qfew32_avx512_run(uint32_t type, const struct q512_args *a);
 bool qfew256_avx512_run(uint32_t type, const struct q512_args *a);
 
-/* Sets every matmul_q8; one of them. */
+/* Sets every matmul_q8. */
 void q_avx512_init(struct kern *k);
-kern_matmul_q8_fn *q_avx512_get(uint32_t type);
 
 /* Sixteen registers of partial sums to one: lane r is the sum of v[r]'s lanes. */
 QDEC_INLINE __m512i q512_fold2(__m512i a, __m512i b)
