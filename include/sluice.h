@@ -168,7 +168,7 @@ struct sluice_params {
     const char *cache_policy;    /* who leaves the expert cache: "lru", "lfu" or "2q"; NULL = "lfu" */
     const char *hot_dir;         /* a folder: what sluice_context_remember keeps there, a new context reads in idle
                                     drive time; NULL = off.  Results do not depend on it. */
-    const char *cpu_level;       /* "ref", "avx2", "avx512", "vbmi", "amx", "neon"; NULL = best */
+    const char *cpu_level;       /* "ref", "avx2", "avx512", "vbmi", "amx"; "neon", "dotprod", "i8mm"; NULL = best */
     uint32_t n_expert_used;      /* 0 = as trained; anything else changes the model */
     const char *io_fault;        /* tests only: a fault script for the I/O layer, or NULL */
     const volatile int *cancel;  /* non-zero: context_create and decode return SLUICE_ECANCELED */
