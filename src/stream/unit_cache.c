@@ -253,18 +253,17 @@ void unit_cache_touch(struct unit_cache *c, uint32_t slot)
 {
     struct slot *s = &c->slots[slot];
     struct size_class *k = &c->classes[s->size_class];
-    if (s->state != SLOT_READY || s->pins || s->apart == &k->through)
+    if (s->state != SLOT_READY || s->pins ||
+        (c->policy->ahead_apart && s->apart != &k->ahead && k->ahead.n >= k->n / 8))
         return;
-    if (!c->policy->ahead_apart) {
+    if (s->apart)
+        leave_apart(c, slot);
+    else
         c->policy->take(c->state, slot, s->unit, s->size_class);
-        c->policy->put(c->state, slot, s->unit, s->size_class);
-    } else if (s->apart) {
-        cache_list_remove(c->nodes, &k->ahead, slot);
-        cache_list_append(c->nodes, &k->ahead, slot);
-    } else if (k->ahead.n < k->n / 8) {
-        c->policy->take(c->state, slot, s->unit, s->size_class);
+    if (c->policy->ahead_apart)
         put_apart(c, &k->ahead, slot);
-    }
+    else
+        c->policy->put(c->state, slot, s->unit, s->size_class);
 }
 
 void unit_cache_unpin_early(struct unit_cache *c, uint32_t slot)

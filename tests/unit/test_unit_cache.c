@@ -278,6 +278,28 @@ static void test_ahead(void **state)
     assert_null(cache_policy_find("fifo"));
 }
 
+/* What a large pass would give up first stays, too, once it is known to be used soon. */
+static void test_touch_of_what_passed_through(void **state)
+{
+    (void)state;
+    for (const struct cache_policy *const *p = cache_policies; *p; p++) {
+        struct unit_cache *c = cache_of(*p, 200, 16);
+        for (uint32_t i = 0; i < 14; i++)
+            use(c, i);
+        for (uint32_t i = 100; i < 102; i++) {
+            uint32_t s = unit_cache_claim(c, i, 0);
+            unit_cache_loaded(c, s);
+            unit_cache_unpin_through(c, s);
+        }
+        unit_cache_touch(c, unit_cache_find(c, 100));
+        use(c, 20);
+        use(c, 21);
+        assert_int_equal(unit_cache_find(c, 101), UNIT_CACHE_NONE);
+        assert_true(use(c, 100));
+        unit_cache_free(c);
+    }
+}
+
 static void read_early(struct unit_cache *c, uint32_t unit)
 {
     uint32_t s = unit_cache_claim_empty(c, unit, 0);
@@ -390,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_scan),
         cmocka_unit_test(test_aging),
         cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_touch_of_what_passed_through),
         cmocka_unit_test(test_warm),
         cmocka_unit_test(test_prefetch_order),
         cmocka_unit_test(test_prefetch_full),
