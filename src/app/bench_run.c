@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define WARM_UP_TOKENS 512
+#define WARM_UP_FEW 64     /* under a budget: enough to fill its slots */
 #define WARM_UP_PASSES 16 /* random tokens need a few to meet every expert */
 
 /* What each layer of the pass in flight cost: filled by the routing hook, a layer at a time. */
@@ -258,13 +259,13 @@ static void summarise(struct bench_phase *ph, const struct bench *b, const struc
             split_time(ph, &t[i]);
 }
 
-/* What nobody waits for in real use: cold pages, an untrained branch predictor; and where every expert
- * fits, reading them, since a phase that claims to run from memory must not begin with the disk. */
+/* What nobody waits for twice: memory that the kernel has yet to clear, an untrained branch predictor; and where every
+ * expert fits, reading them, since a phase that claims to run from memory must not begin with the disk. */
 static int warm_up(struct bench *b, struct sluice_error *err)
 {
     const struct sluice_plan *plan = sluice_context_plan(b->ctx);
     bool all = plan->n_slots >= plan->n_expert_units;
-    uint32_t n = all ? WARM_UP_TOKENS : 4;
+    uint32_t n = all ? WARM_UP_TOKENS : WARM_UP_FEW;
     n = n < plan->n_ctx ? n : plan->n_ctx;
     for (int i = 0; i < WARM_UP_PASSES; i++) {
         uint64_t before = expert_bytes_read(b->ctx);

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/pause.h"
 
 #include <linux/futex.h>
 #include <pthread.h>
@@ -25,7 +26,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SPIN_NS 40000u /* a sleeper takes about as long to wake */
+/* A sleeper takes 50 us to wake, several times that on virtual machines, and while experts stream the pool has something
+ * to do every few milliseconds: about as long as one layer's reads take, a worker waits awake. */
+#define SPIN_NS 3000000u
 
 struct pool_worker {
     struct pool *pool;
@@ -56,15 +59,6 @@ static void pool_futex_wait(atomic_uint *word, unsigned seen)
 static void pool_futex_wake(atomic_uint *word, int n)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
-}
-
-static inline void pool_pause(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
 }
 
 /* Takes a task out of a range, the first or the last one; -1 where it is empty. */
@@ -109,7 +103,7 @@ static void *pool_main(void *arg)
         uint64_t since = p->spin ? log_now_ns() : 0;
         bool awake = false;
         for (unsigned k = 1; p->spin && !awake; k++) {
-            pool_pause();
+            pause_spin();
             awake = atomic_load_explicit(&p->epoch, memory_order_relaxed) != seen;
             if (k % 64 == 0 && log_now_ns() - since > SPIN_NS)
                 break;
@@ -128,7 +122,7 @@ static void pool_wait_done(struct pool *p, unsigned n)
     for (unsigned k = 1; p->spin; k++) {
         if (atomic_load_explicit(&p->done, memory_order_acquire) == n)
             return;
-        pool_pause();
+        pause_spin();
         if (k % 64 == 0 && log_now_ns() - since > SPIN_NS)
             break;
     }
