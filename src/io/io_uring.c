@@ -16,6 +16,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/pause.h"
 #include "io/io_split.h"
@@ -25,7 +26,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #ifndef IO_URING_SEG_BYTES
 #define IO_URING_SEG_BYTES (1u << 20)
@@ -214,7 +214,7 @@ int io_uring_open(struct io_fds *fds, int depth, struct io **out, struct sluice_
     }
     u->fixed_files = fds->n && !io_uring_register_files(&u->ring, fds->fd, fds->n);
     u->fds = *fds;
-    u->spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
+    u->spin = cpu_usable_cpus() > 1;
     u->io = (struct io){&uring_vtable, fds->align, fds->direct, (int)n_jobs, {0}};
     *out = &u->io;
     return 0;
