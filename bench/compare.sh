@@ -2,13 +2,14 @@
 # sluice and its peers in turn on one file, resident and inside memory limits; prints a table.  Builds nothing.
 #
 #   bench/compare.sh -m MODEL [-s SLUICE] [-l LLAMA_BENCH] [-i IK_LLAMA_BENCH] [-I IK_SWEEP_BENCH] [-b "none 4G 2G"]
-#                    [-p 512] [-n 32] [-r 3] [-T 600] [-k "128 own"]
+#                    [-p 512] [-n 32] [-r 3] [-T 600] [-k "128 own"] [-L "--repack 0"]
 #
 #   -s  sluice (default build/sluice);  -l  llama.cpp's llama-bench;  -i  ik_llama.cpp's llama-bench;
 #   -I  ik_llama.cpp's llama-sweep-bench: under a limit it runs with --prefetch-experts, which its llama-bench lacks
 #   -b  budgets; each is also the limit of the memory cgroup (v1) in which every program of its rows runs,
 #       with the page cache dropped first.  "none" = everything in memory, warm.  Default: none.
 #   -r  rounds; programs alternate within a round, the table has medians.  -T  seconds after which a run is given up.
+#   -L  more arguments for llama.cpp under a limit (default --repack 0: repacked weights are memory of its own, not the file's)
 #   -k  read_ahead_kb settings for peers under a limit; "own" is the machine's
 #
 # Peers map the file; how well that works depends on the block device's read-ahead: 128 is what most distributions set.
@@ -18,12 +19,13 @@
 set -uo pipefail
 
 sluice=build/sluice llama='' ik='' sweep='' budgets=none n_prompt=512 n_gen=32 rounds=3 model='' give_up=600 kbs='128 own'
-while getopts m:s:l:i:I:b:p:n:r:T:k:h o; do
+under_limit='--repack 0'
+while getopts m:s:l:i:I:b:p:n:r:T:k:L:h o; do
     case $o in
         m) model=$OPTARG ;; s) sluice=$OPTARG ;; l) llama=$OPTARG ;; i) ik=$OPTARG ;; I) sweep=$OPTARG ;;
         b) budgets=$OPTARG ;; p) n_prompt=$OPTARG ;; n) n_gen=$OPTARG ;; r) rounds=$OPTARG ;; T) give_up=$OPTARG ;;
-        k) kbs=$OPTARG ;;
-        *) sed -n '2,19s/^# \{0,1\}//p' "$0"; [ "$o" = h ] && exit 0; exit 1 ;;
+        k) kbs=$OPTARG ;; L) under_limit=$OPTARG ;;
+        *) sed -n '2,20s/^# \{0,1\}//p' "$0"; [ "$o" = h ] && exit 0; exit 1 ;;
     esac
 done
 fail() { echo "compare: $*" >&2; exit 1; }
@@ -81,8 +83,8 @@ run_sluice() { # budget
         key == "fraction_overlap" {o = v}
         END {printf "%.2f %.2f %s %.3f%s %.3f%s\n", t[1], t[2], peak, c, drift, o, drift}' "$tmp/s.json"
 }
-run_llama() { # budget, program
-    limited "$1" "$2" -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" -o csv >"$tmp/l.csv" 2>"$tmp/err" ||
+run_llama() { # budget, program, more arguments
+    limited "$1" "$2" "${@:3}" -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" -o csv >"$tmp/l.csv" 2>"$tmp/err" ||
         { echo "- - $(cat "$tmp/peak") - -"; return; }
     # The columns' names are in the first line; fields are quoted.
     awk -F'","' -v peak="$(cat "$tmp/peak")" '
@@ -107,7 +109,7 @@ note() { # row, figures: kept for the table
     echo "  ${1#*.}: $2" >&2
 }
 
-peer() { # row's number, name, runner, program, budget
+peer() { # row's number, name, runner, program, budget, more arguments
     local kb value
     [ -n "$4" ] || return 0
     if [ "$5" = none ] || [ -z "$own_ra" ]; then
@@ -118,7 +120,7 @@ peer() { # row's number, name, runner, program, budget
         value=$kb
         [ "$kb" = own ] && value=$own_ra
         echo "$value" >"$ra"
-        note "$1.$2, read_ahead_kb $value" "$("$3" "$5" "$4")"
+        note "$1.$2, read_ahead_kb $value" "$("$3" "$5" "$4" "${@:6}")"
     done
     echo "$own_ra" >"$ra"
 }
@@ -132,7 +134,9 @@ for b in $budgets; do
         note 1.sluice "$(run_sluice "$b")"
         # Peers need the file in the page cache, where sluice's memory was a moment ago.
         [ "$b" = none ] && cat "$model" >/dev/null
-        peer 2 llama.cpp run_llama "$llama" "$b"
+        extra=()
+        [ "$b" = none ] || read -ra extra <<<"$under_limit"
+        peer 2 llama.cpp run_llama "$llama" "$b" "${extra[@]}"
         [ "$b" != none ] && [ -n "$sweep" ] || peer 3 ik_llama.cpp run_llama "$ik" "$b"
         [ "$b" = none ] || peer 4 "ik_llama.cpp --prefetch-experts" run_sweep "$sweep" "$b"
     done

@@ -11,10 +11,9 @@ struct ops_act_layout ops_act_layout(uint32_t n, uint32_t n_tok_max)
     uint64_t at = 0;
     /* the forms of quantised weights come first: most buffers hold nothing else */
     for (int i = 1; i >= 0; i--) {
-        uint32_t block = i ? 256 : 32;
         l.q[i] = at;
         l.d[i] = at = mem_round_up(at + rows * n, 64);
-        l.sum16[i] = at = mem_round_up(at + rows * (n / block) * sizeof(float), 64);
+        l.sum16[i] = at = mem_round_up(at + rows * (i ? n / 256 : n / 32) * sizeof(float), 64);
         l.end[i] = at = mem_round_up(at + rows * (n / 16) * sizeof(int16_t), 64);
     }
     l.f32 = at;
