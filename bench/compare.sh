@@ -30,8 +30,11 @@ while getopts m:s:l:i:I:b:p:n:r:T:k:L:h o; do
 done
 fail() { echo "compare: $*" >&2; exit 1; }
 [ -r "$model" ] || fail "no model: give one with -m FILE"
-for p in "$sluice" "$llama" "$ik" "$sweep"; do
-    [ -z "$p" ] || [ -x "$p" ] || fail "$p: not a program"
+model=$(realpath "$model")
+for p in sluice llama ik sweep; do
+    [ -n "${!p}" ] || continue
+    [ -x "${!p}" ] || fail "${!p}: not a program"
+    printf -v "$p" %s "$(realpath "${!p}")"
 done
 threads=$(nproc)
 tmp=$(mktemp -d)
@@ -41,12 +44,14 @@ ra=/sys/block/${disk:-$device}/queue/read_ahead_kb
 own_ra=$(cat "$ra" 2>/dev/null || echo '')
 group=/sys/fs/cgroup/memory/sluice-compare
 finish() {
+    cd /
     [ -n "$own_ra" ] && echo "$own_ra" 2>/dev/null >"$ra"
     rmdir "$group" 2>/dev/null
     rm -rf "$tmp"
     return 0
 }
 trap finish EXIT
+cd "$tmp" || exit 1 # some leave logs where they are started
 trap 'exit 130' INT TERM
 
 # limited LIMIT COMMAND...: inside the cgroup, caches dropped; LIMIT none: as it is.  The most memory held goes to $tmp/peak.
@@ -81,7 +86,7 @@ run_sluice() { # budget
         key == "tok_s" {t[++n] = v}
         key == "fraction_causal" {c = v}
         key == "fraction_overlap" {o = v}
-        END {printf "%.2f %.2f %s %.3f%s %.3f%s\n", t[1], t[2], peak, c, drift, o, drift}' "$tmp/s.json"
+        END {printf "%.2f %.2f %s %.2f%s %.2f%s\n", t[1], t[2], peak, c, drift, o, drift}' "$tmp/s.json"
 }
 run_llama() { # budget, program, more arguments
     limited "$1" "$2" "${@:3}" -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" -o csv >"$tmp/l.csv" 2>"$tmp/err" ||
@@ -93,16 +98,17 @@ run_llama() { # budget, program, more arguments
         END {print v[1] ? v[1] : "-", v[2] ? v[2] : "-", peak, "- -"}' "$tmp/l.csv"
 }
 run_sweep() { # budget, program
-    limited "$1" "$2" -m "$model" -c "$((n_prompt + n_gen))" -b "$n_prompt" -ub "$n_prompt" -n "$n_gen" -t "$threads" \
-        --prefetch-experts --output-format jsonl >"$tmp/l.jsonl" 2>"$tmp/err" ||
-        { echo "- - $(cat "$tmp/peak") - -"; return; }
-    # The first line with figures: an empty context, then the prompt.
-    awk -v peak="$(cat "$tmp/peak")" '/speed_pp/ && !done {done = 1; p = $0; g = $0; sub(/.*"speed_pp": */, "", p); sub(/.*"speed_tg": */, "", g);
-        print p + 0, g + 0, peak, "- -"} END {if (!done) print "- -", peak, "- -"}' "$tmp/l.jsonl"
+    # Two windows of a prompt each; the second is not cold any more.  A run that is given up may have printed the first.
+    limited "$1" "$2" -m "$model" -c "$((2 * n_prompt))" -b "$n_prompt" -ub "$n_prompt" -n "$n_gen" -t "$threads" \
+        --prefetch-experts --output-format jsonl >"$tmp/l.jsonl" 2>&1
+    awk -v peak="$(cat "$tmp/peak")" '
+        function field(name, s) {s = $0; sub(".*\"" name "\": *", "", s); return s + 0}
+        /speed_pp/ && n++ < 2 {p = field("speed_pp"); g = field("speed_tg")}
+        END {printf "%s %s %s - -\n", n ? p : "-", n ? g : "-", peak}' "$tmp/l.jsonl"
 }
 
 median() { sort -g | awk '{v[NR] = $1; s[NR] = $0} END {if (!NR) print "-"; else print s[int((NR + 1) / 2)]}'; }
-column() { awk -v c="$2" '$c != "-" {print $c}' "$1" | median; }
+column() { awk -v c="$2" '$c != "-" {print $c}' "$1" | median | sed -E 's/^([0-9]+\.[0-9]{2})[0-9]*$/\1/'; }
 
 note() { # row, figures: kept for the table
     echo "$2" >>"$tmp/row.$1"
