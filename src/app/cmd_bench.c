@@ -149,6 +149,8 @@ int cmd_bench(int argc, char **argv)
     int n_args, rc = opt_parse(&c, argc, argv, &n_args);
     if (rc)
         return rc == OPT_EXIT ? 0 : rc;
+    if (a.m.no_warm_start)
+        a.m.params.hot_dir = NULL;
     if (!a.m.path)
         return opt_fail("bench", "no model: give one with -m FILE");
     if (!a.p.n_reps || a.p.n_reps > BENCH_MAX_REPS)

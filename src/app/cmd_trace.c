@@ -229,6 +229,8 @@ int cmd_trace(int argc, char **argv)
         "  sluice trace -m model.gguf -p \"Once upon a time\" -n 300 -o tale.trace\n"
         "  sluice simulate tale.trace --svg tale.svg\n", 0};
     int n_args, rc = opt_parse(&c, argc, argv, &n_args);
+    if (a.m.no_warm_start)
+        a.m.params.hot_dir = NULL;
     if (!rc && !a.m.path)
         rc = opt_fail("trace", "no model: give one with -m FILE");
     if (!rc && !a.out)

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HEAD_BYTES = 32, ENTRY_BYTES = 8, TAIL_BYTES = 8, VALUE_MAX = 256, NAME_HEX = 16 };
+enum { HEAD_BYTES = 32, ENTRY_BYTES = 8, TAIL_BYTES = 8, VALUE_MAX = 256, NAME_HEX = 16, NAME_MAX_BYTES = 64 };
 
 static const char magic[8] = {'S', 'L', 'U', 'I', 'C', 'H', 'O', 'T'};
 static const char suffix[] = ".hot";
@@ -153,17 +153,25 @@ static bool write_all(int fd, const unsigned char *p, size_t n)
     return true;
 }
 
-/* A name of ours: 16 hexadecimal digits and the suffix. */
+/* A name of ours: 16 hexadecimal digits and the suffix; or, left by a run that was stopped while it wrote, with a
+ * process's number and .part behind it. */
 static bool ours(const char *name)
 {
-    return strspn(name, "0123456789abcdef") == NAME_HEX && !strcmp(name + NAME_HEX, suffix);
+    const size_t n = NAME_HEX + sizeof suffix - 1;
+    if (strlen(name) >= NAME_MAX_BYTES || strspn(name, "0123456789abcdef") != NAME_HEX ||
+        strncmp(name + NAME_HEX, suffix, sizeof suffix - 1))
+        return false;
+    if (!name[n])
+        return true;
+    size_t digits = name[n] == '.' ? strspn(name + n + 1, "0123456789") : 0;
+    return digits && !strcmp(name + n + 1 + digits, ".part");
 }
 
 /* Removes the oldest file while there are too many; what cannot be removed stays. */
 static void prune(const char *folder)
 {
     for (int round = 0; round < 2 * HOT_SET_FILES; round++) {
-        char oldest[NAME_HEX + sizeof suffix] = "";
+        char oldest[NAME_MAX_BYTES] = "";
         struct timespec t = {0};
         int n = 0;
         DIR *d = opendir(folder);
@@ -176,7 +184,7 @@ static void prune(const char *folder)
             if (!n++ || st.st_mtim.tv_sec < t.tv_sec ||
                 (st.st_mtim.tv_sec == t.tv_sec && st.st_mtim.tv_nsec < t.tv_nsec)) {
                 t = st.st_mtim;
-                memcpy(oldest, e->d_name, sizeof oldest);
+                memcpy(oldest, e->d_name, strlen(e->d_name) + 1);
             }
         }
         bool removed = n > HOT_SET_FILES && !unlinkat(dirfd(d), oldest, 0);
@@ -208,6 +216,7 @@ int hot_set_write(const char *folder, uint64_t identity, uint32_t n_units, const
     }
     put(p + body, experts_file_hash(p, body), 8);
     snprintf(part, sizeof part, "%s.%ld.part", path, (long)getpid());
+    unlink(part); /* of a process that had our number */
     int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     bool ok = fd >= 0 && write_all(fd, p, body + TAIL_BYTES);
     int e = errno;

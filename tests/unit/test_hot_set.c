@@ -109,6 +109,15 @@ static void test_few_stay(void **state)
     struct sluice_error e = {0};
     snprintf(other, sizeof other, "%s/notes.hot", dir); /* not ours */
     fclose(fopen(other, "w"));
+    /* Left by a run that was stopped while it wrote, long ago. */
+    char stale[4200];
+    path_of(99, path, sizeof path);
+    snprintf(stale, sizeof stale, "%s.4711.part", path);
+    int fd = open(stale, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    const struct timespec old[2] = {{1, 0}, {1, 0}};
+    assert_int_equal(utimensat(AT_FDCWD, stale, old, 0), 0);
     for (uint64_t i = 0; i < HOT_SET_FILES + 5; i++) {
         assert_int_equal(hot_set_write(dir, i, UNITS, want, N, &e), 0);
         path_of(i, path, sizeof path);
@@ -128,6 +137,7 @@ static void test_few_stay(void **state)
     }
     assert_true(left <= HOT_SET_FILES && left >= HOT_SET_FILES - 1);
     assert_int_equal(access(other, F_OK), 0);
+    assert_int_equal(access(stale, F_OK), -1);
 }
 
 int main(void)
