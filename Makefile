@@ -93,6 +93,9 @@ $(B)/%_i8mm.o:   ISA = -march=armv8.2-a+dotprod+i8mm
 # kern_amx.c again, with tiles in software.
 ifeq ($(ARCH),x86_64)
 $(B)/tests/check_kernels/check_amx.o: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c -mbmi2
+else
+# An empty file there, but its name ends like those that want x86's flags.
+$(B)/tests/check_kernels/check_amx.o: ISA =
 endif
 
 ifeq ($(FUZZ),1)
