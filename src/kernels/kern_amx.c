@@ -148,7 +148,7 @@ QDEC_INLINE void amx_tile_32(uint32_t type, const uint8_t *chunk, const uint8_t 
 
 /* ---- the table ---- */
 
-QDEC_INLINE void amx_matmul(uint32_t type, const struct q512_args *a, qpack_fn *pack, qtile_fn *tile)
+QDEC_INLINE void amx_matmul(uint32_t type, const struct q8_args *a, qpack_fn *pack, qtile_fn *tile)
 {
     qtile_fn *tiles[QP_TOKENS + 1] = {[AMX_TOKENS] = tile};
     const struct qpanel p = {type, pack, tiles, AMX_TOKENS, AMX_TOKENS};
@@ -182,7 +182,7 @@ QDEC_INLINE void amx_matmul(uint32_t type, const struct q512_args *a, qpack_fn *
                                const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out, \
                                size_t ld_out, void *scratch)                                              \
     {                                                                                                     \
-        struct q512_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};              \
+        struct q8_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                \
         if (n_tok < AMX_TOKENS || DTYPE_##T == DTYPE_NVFP4)                                               \
             __atomic_load_n(&amx_below[DTYPE_##T], __ATOMIC_RELAXED)(w, row_bytes, n_rows, n, x, idx,     \
                                                                      n_tok, out, ld_out, scratch);        \
@@ -195,7 +195,7 @@ KERN_QUANT_TYPES(DEFINE)
 void kern_init_amx(struct kern *k)
 {
 #define SET(T)                                                                              \
-    __atomic_store_n(&amx_below[DTYPE_##T], k->matmul_q8[DTYPE_##T], __ATOMIC_RELAXED); \
+    __atomic_store_n(&amx_below[DTYPE_##T], k->matmul_q8[DTYPE_##T], __ATOMIC_RELAXED);     \
     k->matmul_q8[DTYPE_##T] = amx_matmul_##T;
     KERN_QUANT_TYPES(SET)
 #undef SET

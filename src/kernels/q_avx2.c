@@ -18,7 +18,7 @@ QDEC_INLINE void q256_prefetch(const uint8_t *p, size_t ahead, size_t n)
 /* ---- blocks of 256 ---- */
 
 /* Tokens t0 .. t0 + T - 1, all rows. */
-QDEC_INLINE void q256_few_256(uint32_t type, const struct q256_args *a, uint32_t t0, const uint32_t T)
+QDEC_INLINE void q256_few_256(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     const uint32_t bytes = qdec_bytes(type);
     __m256i part[FEW_TOKENS][8], min_part[FEW_TOKENS][8];
@@ -64,7 +64,7 @@ QDEC_INLINE void q256_few_256(uint32_t type, const struct q256_args *a, uint32_t
 
 /* ---- blocks of 32, and pairs of blocks of 16 ---- */
 
-QDEC_INLINE void q256_few_32(uint32_t type, const struct q256_args *a, uint32_t t0, const uint32_t T)
+QDEC_INLINE void q256_few_32(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     const bool two = type == DTYPE_NVFP4;
     const int bias = q256_bias(type);
@@ -127,7 +127,7 @@ QDEC_INLINE void q256_few_32(uint32_t type, const struct q256_args *a, uint32_t 
 
 /* ---- the table ---- */
 
-QDEC_INLINE void q256_few(uint32_t type, const struct q256_args *a, uint32_t t0, const uint32_t T)
+QDEC_INLINE void q256_few(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     if (qdec_is_256(type))
         q256_few_256(type, a, t0, T);
@@ -135,7 +135,7 @@ QDEC_INLINE void q256_few(uint32_t type, const struct q256_args *a, uint32_t t0,
         q256_few_32(type, a, t0, T);
 }
 
-QDEC_INLINE void q256_matmul(uint32_t type, const struct q256_args *a)
+QDEC_INLINE void q256_matmul(uint32_t type, const struct q8_args *a)
 {
     uint32_t t = 0;
     if (a->n_tok >= MANY_TOKENS) {
@@ -153,7 +153,7 @@ QDEC_INLINE void q256_matmul(uint32_t type, const struct q256_args *a)
                                 const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out,   \
                                 size_t ld_out, void *scratch)                                                \
     {                                                                                                        \
-        struct q256_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                 \
+        struct q8_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                   \
         q256_matmul(DTYPE_##T, &a);                                                                          \
     }
 KERN_QUANT_TYPES(DEFINE)

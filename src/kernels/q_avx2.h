@@ -12,7 +12,7 @@
 #ifndef SLUICE_KERNELS_Q_AVX2_H
 #define SLUICE_KERNELS_Q_AVX2_H
 
-#include "kernels/kern.h"
+#include "kernels/q8_args.h"
 #include "kernels/qdec_x86.h"
 
 enum {
@@ -25,26 +25,14 @@ enum {
 };
 enum { QA32_D = 2048, QA32_M = QA32_D + 256, QA16_D = 2048, QA32_BYTES = 2560 };
 
-struct q256_args {
-    const uint8_t *w;
-    size_t row_bytes;
-    uint32_t n_rows, n;
-    const struct kern_acts *x;
-    const int32_t *idx;
-    uint32_t n_tok;
-    float *out;
-    size_t ld_out;
-    void *scratch;
-};
-
 /* Few tokens, and one, in files of their own; false: not one of its types, or more tokens. */
-bool qfew32_avx2_run(uint32_t type, const struct q256_args *a);
-bool qfew256_avx2_run(uint32_t type, const struct q256_args *a);
+bool qfew32_avx2_run(uint32_t type, const struct q8_args *a);
+bool qfew256_avx2_run(uint32_t type, const struct q8_args *a);
 
 /* Sets every matmul_q8. */
 void q_avx2_init(struct kern *k);
 
-QDEC_INLINE size_t q256_token(const struct q256_args *a, uint32_t t)
+QDEC_INLINE size_t q256_token(const struct q8_args *a, uint32_t t)
 {
     return a->idx ? (size_t)a->idx[t] : t;
 }

@@ -79,7 +79,7 @@ QDEC_INLINE __m512i q512_tree_half(const __m512i *p)
 }
 
 /* Tokens t0 .. t0 + T - 1, all rows. */
-QDEC_INLINE void q512_few_256(uint32_t type, const struct q512_args *a, uint32_t t0, const uint32_t T)
+QDEC_INLINE void q512_few_256(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     const uint32_t bytes = qdec_bytes(type);
     const int8_t *q[FEW_TOKENS];
@@ -193,7 +193,7 @@ QDEC_INLINE void q512_tree_32(uint32_t type, const __m512i *part, __m512i sum[4]
 /* Product blocks in 64 weights. */
 QDEC_INLINE int q512_per_64(uint32_t type) { return type == DTYPE_NVFP4 ? 4 : 2; }
 
-QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t t0, const uint32_t T)
+QDEC_INLINE void q512_few_32(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     const int per = q512_per_64(type), bias = qdec_bias(type);
     const uint32_t n32 = a->n / 32;
@@ -262,7 +262,7 @@ QDEC_INLINE void q512_few_32(uint32_t type, const struct q512_args *a, uint32_t 
 /* From here on unpacking a panel pays. */
 QDEC_INLINE uint32_t q512_many(uint32_t type) { return qdec_is_256(type) && type != DTYPE_Q4_K ? 5 : 4; }
 
-QDEC_INLINE void q512_matmul(uint32_t type, const struct q512_args *a)
+QDEC_INLINE void q512_matmul(uint32_t type, const struct q8_args *a)
 {
     if (a->n_tok >= q512_many(type)) {
         struct qpanel p;
@@ -286,15 +286,25 @@ QDEC_INLINE void q512_matmul(uint32_t type, const struct q512_args *a)
                                 const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out,   \
                                 size_t ld_out, void *scratch)                                                \
     {                                                                                                        \
-        struct q512_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                 \
+        struct q8_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                   \
         q512_matmul(DTYPE_##T, &a);                                                                          \
     }
 KERN_QUANT_TYPES(DEFINE)
 #undef DEFINE
 
+kern_matmul_q8_fn *q_avx512_get(uint32_t type)
+{
+    switch (type) {
+#define GET(T) case DTYPE_##T: return q512_matmul_##T;
+        KERN_QUANT_TYPES(GET)
+#undef GET
+    default: return NULL;
+    }
+}
+
 void q_avx512_init(struct kern *k)
 {
-#define SET(T) k->matmul_q8[DTYPE_##T] = q512_matmul_##T;
-    KERN_QUANT_TYPES(SET)
-#undef SET
+    for (uint32_t type = 0; type < DTYPE_N; type++)
+        if (q_avx512_get(type))
+            k->matmul_q8[type] = q_avx512_get(type);
 }

@@ -7,28 +7,17 @@
 #ifndef SLUICE_KERNELS_Q_AVX512_H
 #define SLUICE_KERNELS_Q_AVX512_H
 
-#include "kernels/kern.h"
+#include "kernels/q8_args.h"
 #include "kernels/qdec_x86.h"
 
-/* The arguments of a product, as kern.h has them. */
-struct q512_args {
-    const uint8_t *w;
-    size_t row_bytes;
-    uint32_t n_rows, n;
-    const struct kern_acts *x;
-    const int32_t *idx;
-    uint32_t n_tok;
-    float *out;
-    size_t ld_out;
-    void *scratch;
-};
-
 /* Few tokens, in files of their own; false: not one of its types. */
-bool qfew32_avx512_run(uint32_t type, const struct q512_args *a);
-bool qfew256_avx512_run(uint32_t type, const struct q512_args *a);
+bool qfew32_avx512_run(uint32_t type, const struct q8_args *a);
+bool qfew256_avx512_run(uint32_t type, const struct q8_args *a);
 
 /* Sets every matmul_q8. */
 void q_avx512_init(struct kern *k);
+/* One of them, for overlays that leave some numbers of tokens to it. */
+kern_matmul_q8_fn *q_avx512_get(uint32_t type);
 
 /* Sixteen registers of partial sums to one: lane r is the sum of v[r]'s lanes. */
 QDEC_INLINE __m512i q512_fold2(__m512i a, __m512i b)

@@ -12,8 +12,7 @@
                                    const struct kern_acts *x, const int32_t *idx, uint32_t n_tok,            \
                                    float *out, size_t ld_out, void *scratch)                                 \
     {                                                                                                        \
-        (void)scratch;                                                                                       \
-        struct qfew a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out};                               \
+        struct q8_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                   \
         qfew_matmul(DTYPE_##T, &a);                                                                          \
     }
 KERN_QUANT_TYPES(DEFINE)

@@ -16,6 +16,7 @@
  * Mins are bytes, and so are the two halves of a group's sum of activations: SMMLA does them too. */
 #include "kernels/arm.h"
 #include "kernels/kern_types.h"
+#include "kernels/q8_args.h"
 #include "kernels/qdec_arm.h"
 
 enum {
@@ -81,16 +82,16 @@ QARM_INLINE void i8mm_pack_256(uint32_t type, const uint8_t *const row[4], uint8
         for (int h = 0; h < 16; h++)
             i8mm_store_pair(vsubq_s8(qarm_16(type, s[0], &signs[0], h), bias),
                             vsubq_s8(qarm_16(type, s[1], &signs[1], h), bias), dst + 64 * h + 16 * pair, 32);
-        if (qarm_group(type) != 256)
+        if (qdec_group(type) != 256)
             i8mm_store_scales(sc, dst + MP_SCALE + 16 * pair);
-        for (int i = 0; i < 2 && qarm_has_min(type); i++)
+        for (int i = 0; i < 2 && qdec_has_min(type); i++)
             vst1q_s8((int8_t *)dst + MP_MIN + 32 * i + 16 * pair,
                      vcombine_s8(vmovn_s16(sc[0].min[i]), vmovn_s16(sc[1].min[i])));
     }
     QARM_UNROLL
     for (int r = 0; r < 4; r++) {
         d[r] = qarm_d_bits(type, row[r], 0);
-        if (qarm_has_min(type))
+        if (qdec_has_min(type))
             m[r] = qarm_m_bits(type, row[r]);
     }
     i8mm_store_twice(qarm_d(type, d), dst + MP_D);
@@ -113,7 +114,7 @@ QARM_INLINE void i8mm_pack_32(uint32_t type, const uint8_t *const row[4], uint32
         d[r] = qarm_d_bits(type, row[r], sub);
         if (type == DTYPE_NVFP4)
             m[r] = qarm_d_bits(type, row[r], sub + 1);
-        else if (qarm_has_min(type))
+        else if (qdec_has_min(type))
             m[r] = qarm_m_bits(type, row[r]);
     }
     i8mm_store_twice(qarm_d(type, d), dst + MP32_D);
@@ -121,17 +122,6 @@ QARM_INLINE void i8mm_pack_32(uint32_t type, const uint8_t *const row[4], uint32
 }
 
 /* ---- tiles of tokens ---- */
-
-struct i8mm_args {
-    const uint8_t *w;
-    size_t row_bytes;
-    uint32_t n_rows, n;
-    const struct kern_acts *x;
-    const int32_t *idx;
-    uint32_t n_tok;
-    float *out;
-    size_t ld_out;
-};
 
 /* Sums of 16 (group 16) or of 32 activations of a block of 256, as bytes hi and lo, of two tokens. */
 QARM_INLINE void i8mm_sums(const int16_t *const sum16[2], const int group, const int P, uint8_t *lo,
@@ -153,7 +143,7 @@ QARM_INLINE void i8mm_sums(const int16_t *const sum16[2], const int group, const
 }
 
 /* Copies the tokens t0 .. t0 + 2P - 1 (those that are not there are the last one again). */
-QARM_INLINE void i8mm_load_tile(const struct i8mm_args *a, uint32_t t0, const int P, const int group,
+QARM_INLINE void i8mm_load_tile(const struct q8_args *a, uint32_t t0, const int P, const int group,
                                 bool has_min, uint8_t *xt)
 {
     const bool big = a->x->act_block == 256;
@@ -291,7 +281,7 @@ QARM_INLINE void i8mm_block_32(const uint8_t *w, const uint8_t *x, const int P, 
 }
 
 /* Tokens t0 .. t0 + 2P - 1 (as many as there are) and rows r0 .. r0+3 (likewise). */
-QARM_INLINE void i8mm_store(const struct i8mm_args *a, uint32_t r0, uint32_t t0, const int P, i8mm_acc acc)
+QARM_INLINE void i8mm_store(const struct q8_args *a, uint32_t r0, uint32_t t0, const int P, i8mm_acc acc)
 {
     const uint32_t nr = a->n_rows - r0 < 4 ? a->n_rows - r0 : 4;
     QARM_UNROLL
@@ -311,7 +301,7 @@ QARM_INLINE void i8mm_store(const struct i8mm_args *a, uint32_t r0, uint32_t t0,
 }
 
 /* kind: the group of blocks of 256 (16, 32, 256); -32, -16: product blocks of 32, 16. */
-QARM_INLINE void i8mm_tile(const struct i8mm_args *a, uint32_t r0, uint32_t n_rows, uint32_t t0, const int P,
+QARM_INLINE void i8mm_tile(const struct q8_args *a, uint32_t r0, uint32_t n_rows, uint32_t t0, const int P,
                            const int kind, const bool has_min, const uint8_t *panel, uint8_t *xt)
 {
     const uint32_t n_blocks = a->n / (kind > 0 ? 256 : 32);
@@ -338,7 +328,7 @@ QARM_INLINE void i8mm_tile(const struct i8mm_args *a, uint32_t r0, uint32_t n_ro
 }
 
 /* One panel of rows r0 .. with all tokens. */
-QARM_INLINE void i8mm_panel(const struct i8mm_args *a, uint32_t r0, uint32_t n_rows, const int kind,
+QARM_INLINE void i8mm_panel(const struct q8_args *a, uint32_t r0, uint32_t n_rows, const int kind,
                             const bool has_min, const uint8_t *panel, uint8_t *xt)
 {
     uint32_t t = 0;
@@ -351,10 +341,10 @@ QARM_INLINE void i8mm_panel(const struct i8mm_args *a, uint32_t r0, uint32_t n_r
 }
 
 /* One copy for each kind of block, not for each type. */
-typedef void i8mm_panel_fn(const struct i8mm_args *a, uint32_t r0, uint32_t n_rows, const uint8_t *panel,
+typedef void i8mm_panel_fn(const struct q8_args *a, uint32_t r0, uint32_t n_rows, const uint8_t *panel,
                            uint8_t *xt);
 #define DEFINE_PANEL(NAME, KIND, MIN)                                                                       \
-    static void i8mm_panel_##NAME(const struct i8mm_args *a, uint32_t r0, uint32_t n_rows,                  \
+    static void i8mm_panel_##NAME(const struct q8_args *a, uint32_t r0, uint32_t n_rows,                    \
                                   const uint8_t *panel, uint8_t *xt)                                        \
     {                                                                                                       \
         i8mm_panel(a, r0, n_rows, KIND, MIN, panel, xt);                                                    \
@@ -379,13 +369,13 @@ static i8mm_panel_fn *i8mm_panel_get(int kind, bool has_min)
     }
 }
 
-QARM_INLINE void i8mm_many(uint32_t type, const struct i8mm_args *a, uint8_t *scratch)
+QARM_INLINE void i8mm_many(uint32_t type, const struct q8_args *a, uint8_t *scratch)
 {
-    const bool big = qarm_is_256(type);
-    const int kind = big ? qarm_group(type) : type == DTYPE_NVFP4 ? -16 : -32;
-    const uint32_t per = qarm_elems(type) / 32, n_blocks = a->n / (big ? 256 : 32);
+    const bool big = qdec_is_256(type);
+    const int kind = big ? qdec_group(type) : type == DTYPE_NVFP4 ? -16 : -32;
+    const uint32_t per = qdec_elems(type) / 32, n_blocks = a->n / (big ? 256 : 32);
     const size_t sub_bytes = (size_t)n_blocks * (big ? MP_BYTES : MP32_BYTES);
-    i8mm_panel_fn *fn = i8mm_panel_get(kind, qarm_has_min(type));
+    i8mm_panel_fn *fn = i8mm_panel_get(kind, qdec_has_min(type));
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += PANEL_ROWS) {
         const uint32_t nr = a->n_rows - r0 < PANEL_ROWS ? a->n_rows - r0 : PANEL_ROWS;
         uint8_t *dst = scratch;
@@ -394,7 +384,7 @@ QARM_INLINE void i8mm_many(uint32_t type, const struct i8mm_args *a, uint8_t *sc
                 const uint8_t *row[4];
                 for (uint32_t i = 0; i < 4; i++)
                     row[i] = a->w + (r + i < a->n_rows ? r + i : a->n_rows - 1) * a->row_bytes +
-                             b / (big ? 1 : per) * qarm_bytes(type);
+                             b / (big ? 1 : per) * qdec_bytes(type);
                 if (big)
                     i8mm_pack_256(type, row, dst);
                 else
@@ -412,7 +402,7 @@ QARM_INLINE void i8mm_many(uint32_t type, const struct i8mm_args *a, uint8_t *sc
                                 const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out,   \
                                 size_t ld_out, void *scratch)                                                \
     {                                                                                                        \
-        struct i8mm_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out};                          \
+        struct q8_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                   \
         if (n_tok < MANY_TOKENS)                                                                             \
             q_dotprod_get(DTYPE_##T)(w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch);          \
         else                                                                                                 \

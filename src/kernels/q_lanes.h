@@ -15,17 +15,6 @@ enum {
     LANES_MANY = 32,  /* from here on unpacking a panel pays */
 };
 
-struct lanes_args {
-    const uint8_t *w;
-    size_t row_bytes;
-    uint32_t n_rows, n;
-    const struct kern_acts *x;
-    const int32_t *idx;
-    float *out;
-    size_t ld_out;
-    int8_t *scratch; /* activations in another order */
-};
-
 /* 16 bytes at s of each of 16 rows: register i has rows i, i + 4, i + 8, i + 12.  Rows from nr on are
  * the last again. */
 QDEC_INLINE void lanes_load(const uint8_t *s, size_t row_bytes, uint32_t nr, __m512i p[4])
@@ -65,7 +54,7 @@ QDEC_INLINE void lanes_prefetch(const uint8_t *s, size_t row_bytes)
         _mm_prefetch((const char *)s + r * row_bytes, _MM_HINT_T0);
 }
 
-QDEC_INLINE size_t lanes_token(const struct lanes_args *a, uint32_t t)
+QDEC_INLINE size_t lanes_token(const struct q8_args *a, uint32_t t)
 {
     return a->idx ? (size_t)a->idx[t] : t;
 }

@@ -1,10 +1,6 @@
 /* q_lanes_avx512: Q1_0 and Q2_0, few tokens.  See q_lanes.h. */
 #include "kernels/q_lanes.h"
 
-#include <pthread.h>
-
-static struct kern lanes_base; /* what else this level has: many tokens */
-
 /* The order of activations.  Q1_0: bit j of the four bytes of a dword belongs to weights j, 8 + j, 16 + j,
  * 24 + j of 32.  Q2_0: bits 2j, 2j + 1 to weights j, 4 + j, 8 + j, 12 + j of 16. */
 QDEC_INLINE void lanes_order(uint32_t type, const int8_t *x, uint32_t n, int8_t *dst)
@@ -28,7 +24,7 @@ QDEC_INLINE void lanes_order(uint32_t type, const int8_t *x, uint32_t n, int8_t 
 
 /* A panel of nr rows with tokens t0 .. t0 + T - 1.  Sums begin with -sum x: bits stand for -1, 1, and
  * numbers 0 to 3 for -1 to 2. */
-QDEC_INLINE void lanes_panel(uint32_t type, const struct lanes_args *a, uint32_t r0, const uint32_t nr,
+QDEC_INLINE void lanes_panel(uint32_t type, const struct q8_args *a, uint32_t r0, const uint32_t nr,
                              uint32_t t0, const uint32_t T)
 {
     const bool one = type == DTYPE_Q1_0;
@@ -81,7 +77,7 @@ QDEC_INLINE void lanes_panel(uint32_t type, const struct lanes_args *a, uint32_t
         _mm512_mask_storeu_ps(a->out + (t0 + t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1), acc[t]);
 }
 
-QDEC_INLINE void lanes_few(uint32_t type, const struct lanes_args *a, uint32_t t0, const uint32_t T)
+QDEC_INLINE void lanes_few(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     for (uint32_t t = 0; t < T; t++)
         lanes_order(type, a->x->q + lanes_token(a, t0 + t) * a->n, a->n, a->scratch + (size_t)t * a->n);
@@ -97,9 +93,9 @@ QDEC_INLINE void lanes_few(uint32_t type, const struct lanes_args *a, uint32_t t
                                     const struct kern_acts *x, const int32_t *idx, uint32_t n_tok,           \
                                     float *out, size_t ld_out, void *scratch)                                \
     {                                                                                                        \
-        struct lanes_args a = {w, row_bytes, n_rows, n, x, idx, out, ld_out, scratch};                       \
+        struct q8_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                   \
         if (n_tok >= LANES_MANY) {                                                                           \
-            lanes_base.matmul_q8[DTYPE_##TYPE](w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out,          \
+            q_avx512_get(DTYPE_##TYPE)(w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out,                  \
                                                scratch);                                                     \
             return;                                                                                          \
         }                                                                                                    \
@@ -115,12 +111,8 @@ DEFINE(Q1_0)
 DEFINE(Q2_0)
 #undef DEFINE
 
-static void lanes_base_init(void) { q_avx512_init(&lanes_base); }
-
 void q_lanes_avx512_init(struct kern *k)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, lanes_base_init);
     k->matmul_q8[DTYPE_Q1_0] = lanes_matmul_Q1_0;
     k->matmul_q8[DTYPE_Q2_0] = lanes_matmul_Q2_0;
 }

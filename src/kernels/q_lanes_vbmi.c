@@ -6,7 +6,6 @@
 
 #include <pthread.h>
 
-static struct kern lanes_base; /* what else this level has: many tokens */
 static uint8_t digits[2][256] __attribute__((aligned(64))); /* the first four, two bits each; the fifth */
 
 QDEC_INLINE __m512i digits_of(int which, __m512i v, __mmask64 high)
@@ -34,7 +33,7 @@ QDEC_INLINE void lanes_digits(__m512i v, const int8_t *const *x, size_t at, size
     }
 }
 
-QDEC_INLINE void lanes_panel(const struct lanes_args *a, uint32_t r0, const uint32_t nr, uint32_t t0,
+QDEC_INLINE void lanes_panel(const struct q8_args *a, uint32_t r0, const uint32_t nr, uint32_t t0,
                              const uint32_t T)
 {
     const uint8_t *s = a->w + r0 * a->row_bytes;
@@ -82,7 +81,7 @@ QDEC_INLINE void lanes_panel(const struct lanes_args *a, uint32_t r0, const uint
         _mm512_mask_storeu_ps(a->out + (t0 + t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1), acc[t]);
 }
 
-QDEC_INLINE void lanes_few(const struct lanes_args *a, uint32_t t0, const uint32_t T)
+QDEC_INLINE void lanes_few(const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     uint32_t r = 0;
     for (; r + 16 <= a->n_rows; r += 16)
@@ -95,9 +94,9 @@ static void lanes_matmul(const void *w, size_t row_bytes, uint32_t n_rows, uint3
                          const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out,
                          size_t ld_out, void *scratch)
 {
-    struct lanes_args a = {w, row_bytes, n_rows, n, x, idx, out, ld_out, scratch};
+    struct q8_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};
     if (n_tok >= LANES_MANY) {
-        lanes_base.matmul_q8[DTYPE_TQ1_0](w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch);
+        q_avx512_get(DTYPE_TQ1_0)(w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch);
         return;
     }
     for (uint32_t t = 0; t < n_tok; t += LANES_TOKENS)
@@ -111,7 +110,6 @@ static void lanes_matmul(const void *w, size_t row_bytes, uint32_t n_rows, uint3
 
 static void lanes_init(void)
 {
-    q_avx512_init(&lanes_base);
     for (int v = 0; v < 256; v++) {
         uint8_t rest = (uint8_t)v;
         for (int k = 0; k < 5; k++, rest = (uint8_t)(3 * rest))

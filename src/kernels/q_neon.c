@@ -24,7 +24,7 @@ QARM_INLINE void neon_unpack_32(uint32_t type, const uint8_t *s, uint32_t sub, s
         vst1q_s8(o->q + 16, vsubq_s8(q.val[1], bias));
     for (int g = 0; g < 2; g++) {
         o->scale[g] = 1;
-        o->min[g] = qarm_has_min(type);
+        o->min[g] = qdec_has_min(type);
     }
 }
 
@@ -41,8 +41,8 @@ QARM_INLINE void neon_unpack_256(uint32_t type, const uint8_t *s, struct quant_b
     }
     o->n = 256;
     for (int g = 0; g < 16; g++) {
-        o->scale[g] = qarm_group(type) == 256 ? 1 : scale[g * 16 / qarm_group(type)];
-        o->min[g] = qarm_group(type) == 256 ? 0 : min[g * 16 / qarm_group(type)];
+        o->scale[g] = qdec_group(type) == 256 ? 1 : scale[g * 16 / qdec_group(type)];
+        o->min[g] = qdec_group(type) == 256 ? 0 : min[g * 16 / qdec_group(type)];
     }
     QARM_UNROLL
     for (int h = 0; h < 16; h++)
@@ -52,9 +52,9 @@ QARM_INLINE void neon_unpack_256(uint32_t type, const uint8_t *s, struct quant_b
 QARM_INLINE void neon_unpack_type(uint32_t type, const uint8_t *s, uint32_t sub, struct quant_block *o)
 {
     o->d = vgetq_lane_f32(qarm_d(type, vdup_n_u16(qarm_d_bits(type, s, sub))), 0);
-    if (qarm_has_min(type))
+    if (qdec_has_min(type))
         o->m = vgetq_lane_f32(qarm_m(type, vdup_n_u16(qarm_m_bits(type, s))), 0);
-    if (qarm_is_256(type))
+    if (qdec_is_256(type))
         neon_unpack_256(type, s, o);
     else
         neon_unpack_32(type, s, sub, o);
@@ -77,8 +77,7 @@ void neon_unpack(uint32_t type, const uint8_t *s, uint32_t sub, struct quant_blo
                                 const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out,   \
                                 size_t ld_out, void *scratch)                                                \
     {                                                                                                        \
-        (void)scratch;                                                                                       \
-        struct qfew a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out};                               \
+        struct q8_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                   \
         qfew_matmul(DTYPE_##T, &a);                                                                          \
     }
 KERN_QUANT_TYPES(DEFINE)

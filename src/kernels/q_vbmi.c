@@ -12,7 +12,6 @@ enum {
 #define VBMI_TYPES(X) X(IQ2_XXS) X(IQ2_XS) X(IQ2_S) X(IQ3_XXS) X(IQ3_S) X(IQ1_S) X(IQ1_M)
 
 struct vbmi_books q_vbmi_books;
-static struct kern vbmi_base; /* what AVX-512 has */
 
 /* 16 partial sums of sum_g scale_g sum_i q_i x_i. */
 QDEC_INLINE __m512i vbmi_dot(uint32_t type, const struct vbmi_block *b, const int8_t *x, __m256i sum16)
@@ -39,18 +38,8 @@ QDEC_INLINE __m512i vbmi_tree(const __m512i *part)
     return q512_fold_lanes(q512_fold_lanes(a, b), q512_fold_lanes(c, d));
 }
 
-struct vbmi_args {
-    const uint8_t *w;
-    size_t row_bytes;
-    uint32_t n_rows, n;
-    const struct kern_acts *x;
-    const int32_t *idx;
-    float *out;
-    size_t ld_out;
-};
-
 /* Tokens t0 .. t0 + T - 1, all rows. */
-QDEC_INLINE void vbmi_few(uint32_t type, const struct vbmi_args *a, uint32_t t0, const uint32_t T)
+QDEC_INLINE void vbmi_few(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     const uint32_t bytes = qdec_bytes(type);
     const int8_t *q[VBMI_TOKENS];
@@ -106,14 +95,14 @@ QDEC_INLINE void vbmi_few(uint32_t type, const struct vbmi_args *a, uint32_t t0,
                                 const struct kern_acts *x, const int32_t *idx, uint32_t n_tok, float *out,   \
                                 size_t ld_out, void *scratch)                                                \
     {                                                                                                        \
-        struct vbmi_args a = {w, row_bytes, n_rows, n, x, idx, out, ld_out};                                 \
+        struct q8_args a = {w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch};                   \
         if (n_tok == 1) {                                                                                    \
             vbmi_few(DTYPE_##T, &a, 0, 1);                                                                   \
-        } else if (n_tok < MANY_TOKENS) {                                                               \
+        } else if (n_tok < MANY_TOKENS) {                                                                    \
             for (uint32_t t = 0; t < n_tok; t += VBMI_TOKENS)                                                \
                 vbmi_few(DTYPE_##T, &a, t, n_tok - t < VBMI_TOKENS ? n_tok - t : VBMI_TOKENS);               \
         } else {                                                                                             \
-            vbmi_base.matmul_q8[DTYPE_##T](w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch);    \
+            q_avx512_get(DTYPE_##T)(w, row_bytes, n_rows, n, x, idx, n_tok, out, ld_out, scratch);           \
         }                                                                                                    \
     }
 VBMI_TYPES(DEFINE)
@@ -163,7 +152,6 @@ static void book_iq3(uint8_t *planes, int n, const uint32_t *grid)
 
 static void fill_books(void)
 {
-    q_avx512_init(&vbmi_base);
     struct vbmi_books *b = &q_vbmi_books;
     book_iq2(b->iq2xxs[0], 256, quant_tables_iq2xxs);
     book_iq2(b->iq2xs[0], 512, quant_tables_iq2xs);

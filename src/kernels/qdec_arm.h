@@ -9,6 +9,7 @@
 #ifndef SLUICE_KERNELS_QDEC_ARM_H
 #define SLUICE_KERNELS_QDEC_ARM_H
 
+#include "kernels/qdec_types.h"
 #include "kernels/quant.h"
 #include "kernels/quant_tables.h"
 
@@ -33,63 +34,6 @@ QARM_INLINE int qarm_bias(uint32_t type)
     default: return 0;
     }
 }
-
-QARM_INLINE bool qarm_has_min(uint32_t type)
-{
-    return type == DTYPE_Q4_1 || type == DTYPE_Q5_1 || type == DTYPE_Q2_K || type == DTYPE_Q4_K ||
-           type == DTYPE_Q5_K;
-}
-
-/* Weights of blocks of 256 that share an integer scale (and min): 16 or 32; 256 where all scales are 1. */
-QARM_INLINE int qarm_group(uint32_t type)
-{
-    switch (type) {
-    case DTYPE_TQ1_0: case DTYPE_TQ2_0: return 256;
-    case DTYPE_Q4_K: case DTYPE_Q5_K: case DTYPE_IQ4_XS: case DTYPE_IQ3_XXS: case DTYPE_IQ3_S:
-    case DTYPE_IQ2_XXS: case DTYPE_IQ1_S: return 32;
-    default: return 16;
-    }
-}
-
-/* Blocks as dtype.c has them, for the compiler to fold. */
-QARM_INLINE uint32_t qarm_bytes(uint32_t type)
-{
-    switch (type) {
-    case DTYPE_MXFP4: return 17;
-    case DTYPE_Q4_0: case DTYPE_IQ4_NL: case DTYPE_Q1_0: case DTYPE_Q2_0: return 18;
-    case DTYPE_Q4_1: return 20;
-    case DTYPE_Q5_0: return 22;
-    case DTYPE_Q5_1: return 24;
-    case DTYPE_Q8_0: return 34;
-    case DTYPE_NVFP4: return 36;
-    case DTYPE_IQ1_S: return 50;
-    case DTYPE_TQ1_0: return 54;
-    case DTYPE_IQ1_M: return 56;
-    case DTYPE_TQ2_0: case DTYPE_IQ2_XXS: return 66;
-    case DTYPE_IQ2_XS: return 74;
-    case DTYPE_IQ2_S: return 82;
-    case DTYPE_Q2_K: return 84;
-    case DTYPE_IQ3_XXS: return 98;
-    case DTYPE_Q3_K: case DTYPE_IQ3_S: return 110;
-    case DTYPE_IQ4_XS: return 136;
-    case DTYPE_Q4_K: return 144;
-    case DTYPE_Q5_K: return 176;
-    case DTYPE_Q6_K: return 210;
-    default: return 0;
-    }
-}
-
-QARM_INLINE uint32_t qarm_elems(uint32_t type)
-{
-    switch (type) {
-    case DTYPE_Q4_0: case DTYPE_Q4_1: case DTYPE_Q5_0: case DTYPE_Q5_1: case DTYPE_Q8_0: case DTYPE_IQ4_NL:
-    case DTYPE_MXFP4: return 32;
-    case DTYPE_NVFP4: case DTYPE_Q2_0: return 64;
-    case DTYPE_Q1_0: return 128;
-    default: return 256;
-    }
-}
-QARM_INLINE bool qarm_is_256(uint32_t type) { return qarm_elems(type) == 256; }
 
 /* ---- pieces ---- */
 

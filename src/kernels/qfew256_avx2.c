@@ -120,7 +120,7 @@ QDEC_INLINE __m256 few_step(uint32_t type, const uint8_t *w, const size_t row[8]
     return acc;
 }
 
-QDEC_INLINE void few_rows(uint32_t type, const struct q256_args *a)
+QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a)
 {
     const size_t bytes = qdec_bytes(type), token = q256_token(a, 0);
     const float *d = a->x->d + token * (a->n / 256);
@@ -145,15 +145,15 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q256_args *a)
     }
 }
 
-#define DEFINE(TYPE) static void few_##TYPE(const struct q256_args *a) { few_rows(DTYPE_##TYPE, a); }
+#define DEFINE(TYPE) static void few_##TYPE(const struct q8_args *a) { few_rows(DTYPE_##TYPE, a); }
 #define TYPES(X) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS) X(TQ2_0)
 TYPES(DEFINE)
 #undef DEFINE
 
-bool qfew256_avx2_run(uint32_t type, const struct q256_args *a)
+bool qfew256_avx2_run(uint32_t type, const struct q8_args *a)
 {
 #define ROW(TYPE) [DTYPE_##TYPE] = few_##TYPE,
-    static void (*const table[DTYPE_N])(const struct q256_args *a) = {TYPES(ROW)};
+    static void (*const table[DTYPE_N])(const struct q8_args *a) = {TYPES(ROW)};
 #undef ROW
     if (a->n_tok != 1 || !table[type])
         return false;

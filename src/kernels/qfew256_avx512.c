@@ -405,7 +405,7 @@ QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const int T, 
         few_add(type, fold[t], extra[t], d, m, *s->d[t], &acc[t]);
 }
 
-QDEC_INLINE void few_rows(uint32_t type, const struct q512_args *a, uint32_t t0, const int T)
+QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, const int T)
 {
     const size_t bytes = qdec_bytes(type);
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
@@ -439,12 +439,10 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q512_args *a, uint32_t t0,
     }
 }
 
-typedef void few_fn(const struct q512_args *a, uint32_t t0);
-
 /* One function for each type and number of tokens at once.  Several tokens at once here only where that is quicker than
  * q_avx512.c's way of row after row: four tokens of Q6_K 360 against 490 Gop/s there, of Q3_K 425 against 475 (Zen 5). */
 #define DEFINE(T, TYPE) \
-    static void few##T##_##TYPE(const struct q512_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, T); }
+    static void few##T##_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, T); }
 DEFINE(1, Q2_K)
 DEFINE(1, Q3_K)
 DEFINE(1, Q5_K)
@@ -458,23 +456,13 @@ DEFINE(2, TQ2_0)
 DEFINE(4, TQ2_0)
 #undef DEFINE
 
-bool qfew256_avx512_run(uint32_t type, const struct q512_args *a)
+bool qfew256_avx512_run(uint32_t type, const struct q8_args *a)
 {
-    static few_fn *const table[DTYPE_N][3] = {
+    static q8_few_fn *const table[DTYPE_N][3] = {
         [DTYPE_Q2_K] = {few1_Q2_K},   [DTYPE_Q3_K] = {few1_Q3_K},
         [DTYPE_Q5_K] = {few1_Q5_K},   [DTYPE_Q6_K] = {few1_Q6_K},
         [DTYPE_IQ4_XS] = {few1_IQ4_XS}, [DTYPE_Q4_K] = {few1_Q4_K, few2_Q4_K, few4_Q4_K},
         [DTYPE_TQ2_0] = {few1_TQ2_0, few2_TQ2_0, few4_TQ2_0},
     };
-    few_fn *const *fn = table[type];
-    uint32_t t = 0;
-    if (!fn[0] || (a->n_tok > 1 && !fn[1]))
-        return false;
-    for (; t + 4 <= a->n_tok; t += 4)
-        fn[2](a, t);
-    for (; t + 2 <= a->n_tok; t += 2)
-        fn[1](a, t);
-    for (; t < a->n_tok; t++)
-        fn[0](a, t);
-    return true;
+    return q8_few_run(table[type], a);
 }

@@ -270,7 +270,7 @@ QDEC_INLINE void few_tail(uint32_t type, struct few_step *s, const int T, __m256
     few_step(type, s, T, acc);
 }
 
-QDEC_INLINE void few_rows(uint32_t type, const struct q256_args *a, uint32_t t0, const int T)
+QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, const int T)
 {
     const size_t bytes = STEP / qdec_elems(type) * qdec_bytes(type);
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
@@ -305,31 +305,19 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q256_args *a, uint32_t t0,
     }
 }
 
-typedef void few_fn(const struct q256_args *a, uint32_t t0);
-
 /* One function for each number of tokens at once. */
-#define DEFINE(TYPE)                                                                                        \
-    static void few1_##TYPE(const struct q256_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 1); }   \
-    static void few2_##TYPE(const struct q256_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 2); }   \
-    static void few4_##TYPE(const struct q256_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 4); }
+#define DEFINE(TYPE)                                                                                      \
+    static void few1_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 1); }   \
+    static void few2_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 2); }   \
+    static void few4_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 4); }
 #define TYPES(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(IQ4_NL) X(MXFP4) X(NVFP4)
 TYPES(DEFINE)
 #undef DEFINE
 
-bool qfew32_avx2_run(uint32_t type, const struct q256_args *a)
+bool qfew32_avx2_run(uint32_t type, const struct q8_args *a)
 {
 #define ROW(TYPE) [DTYPE_##TYPE] = {few1_##TYPE, few2_##TYPE, few4_##TYPE},
-    static few_fn *const table[DTYPE_N][3] = {TYPES(ROW)};
+    static q8_few_fn *const table[DTYPE_N][3] = {TYPES(ROW)};
 #undef ROW
-    few_fn *const *fn = table[type];
-    uint32_t t = 0;
-    if (!fn[0])
-        return false;
-    for (; t + 4 <= a->n_tok; t += 4)
-        fn[2](a, t);
-    for (; t + 2 <= a->n_tok; t += 2)
-        fn[1](a, t);
-    for (; t < a->n_tok; t++)
-        fn[0](a, t);
-    return true;
+    return q8_few_run(table[type], a);
 }

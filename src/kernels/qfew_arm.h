@@ -7,21 +7,10 @@
 #ifndef SLUICE_KERNELS_QFEW_ARM_H
 #define SLUICE_KERNELS_QFEW_ARM_H
 
-#include "kernels/kern.h"
+#include "kernels/q8_args.h"
 #include "kernels/qdec_arm.h"
 
 enum { QFEW_TOKENS = 4 };
-
-struct qfew {
-    const uint8_t *w;
-    size_t row_bytes;
-    uint32_t n_rows, n;
-    const struct kern_acts *x;
-    const int32_t *idx;
-    uint32_t n_tok;
-    float *out;
-    size_t ld_out;
-};
 
 /* Activations of the tokens t0 .. t0+T-1. */
 struct qfew_acts {
@@ -30,7 +19,7 @@ struct qfew_acts {
     const int16_t *sum16[QFEW_TOKENS];
 };
 
-QARM_INLINE void qfew_acts_of(const struct qfew *a, uint32_t t0, const uint32_t T, struct qfew_acts *x)
+QARM_INLINE void qfew_acts_of(const struct q8_args *a, uint32_t t0, const uint32_t T, struct qfew_acts *x)
 {
     QARM_UNROLL
     for (uint32_t t = 0; t < T; t++) {
@@ -42,14 +31,14 @@ QARM_INLINE void qfew_acts_of(const struct qfew *a, uint32_t t0, const uint32_t 
 }
 
 /* Rows r0 .. r0+3; those that are not there are the last one again. */
-QARM_INLINE void qfew_rows(const struct qfew *a, uint32_t r0, const uint8_t *row[4])
+QARM_INLINE void qfew_rows(const struct q8_args *a, uint32_t r0, const uint8_t *row[4])
 {
     QARM_UNROLL
     for (uint32_t r = 0; r < 4; r++)
         row[r] = a->w + (r0 + r < a->n_rows ? r0 + r : a->n_rows - 1) * a->row_bytes;
 }
 
-QARM_INLINE void qfew_store(const struct qfew *a, uint32_t r0, uint32_t t, float32x4_t v)
+QARM_INLINE void qfew_store(const struct q8_args *a, uint32_t r0, uint32_t t, float32x4_t v)
 {
     float *out = a->out + t * a->ld_out + r0;
     if (r0 + 4 <= a->n_rows) {
@@ -91,7 +80,7 @@ QARM_INLINE void qfew_sums(uint32_t type, const int16_t *sum16, int16x8_t out[2]
 {
     out[0] = vld1q_s16(sum16);
     out[1] = vld1q_s16(sum16 + 8);
-    if (qarm_group(type) == 32)
+    if (qdec_group(type) == 32)
         out[0] = vpaddq_s16(out[0], out[1]);
 }
 
@@ -100,7 +89,7 @@ QARM_INLINE void qfew_sums(uint32_t type, const int16_t *sum16, int16x8_t out[2]
 QARM_INLINE void qfew_block(uint32_t type, const uint8_t *s, const struct qfew_acts *x, uint32_t b,
                             const uint32_t T, int32x4_t part[], int32x4_t min_part[])
 {
-    const int group = qarm_group(type), bias = qarm_bias(type);
+    const int group = qdec_group(type), bias = qarm_bias(type);
     const bool narrow = group == 16;
     struct qarm_scales sc;
     struct qarm_signs signs;
@@ -113,13 +102,13 @@ QARM_INLINE void qfew_block(uint32_t type, const uint8_t *s, const struct qfew_a
     for (uint32_t t = 0; t < T; t++) {
         int16x8_t sum[2];
         acc[t] = vdupq_n_s32(0);
-        if (bias || qarm_has_min(type))
+        if (bias || qdec_has_min(type))
             qfew_sums(type, x->sum16[t] + 16 * b, sum);
         if (bias && group == 256)
             acc[t] = vnegq_s32(vpadalq_s16(vpaddlq_s16(sum[0]), sum[1]));
         else if (bias)
             acc[t] = vmulq_n_s32(qfew_dot16(acc[t], sc.scale, sum, narrow), -bias);
-        if (qarm_has_min(type))
+        if (qdec_has_min(type))
             min_part[t] = qfew_dot16(vdupq_n_s32(0), sc.min, sum, narrow);
     }
     QARM_UNROLL
@@ -146,7 +135,7 @@ QARM_INLINE void qfew_block(uint32_t type, const uint8_t *s, const struct qfew_a
         part[t] = acc[t];
 }
 
-QARM_INLINE void qfew_256(uint32_t type, const struct qfew *a, uint32_t t0, const uint32_t T)
+QARM_INLINE void qfew_256(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     struct qfew_acts x;
     qfew_acts_of(a, t0, T, &x);
@@ -162,19 +151,19 @@ QARM_INLINE void qfew_256(uint32_t type, const struct qfew *a, uint32_t t0, cons
             uint16x4_t d = vdup_n_u16(0), m = d;
 #pragma GCC unroll 1
             for (int r = 0; r < 4; r++)
-                qfew_block(type, row[r] + b * qarm_bytes(type), &x, b, T, part[r], min_part[r]);
+                qfew_block(type, row[r] + b * qdec_bytes(type), &x, b, T, part[r], min_part[r]);
             QARM_UNROLL
             for (int r = 0; r < 4; r++) {
-                d[r] = qarm_d_bits(type, row[r] + b * qarm_bytes(type), 0);
-                if (qarm_has_min(type))
-                    m[r] = qarm_m_bits(type, row[r] + b * qarm_bytes(type));
+                d[r] = qarm_d_bits(type, row[r] + b * qdec_bytes(type), 0);
+                if (qdec_has_min(type))
+                    m[r] = qarm_m_bits(type, row[r] + b * qdec_bytes(type));
             }
             const float32x4_t dw = qarm_d(type, d), mw = qarm_m(type, m);
             QARM_UNROLL
             for (uint32_t t = 0; t < T; t++) {
                 const int32x4_t p[4] = {part[0][t], part[1][t], part[2][t], part[3][t]};
                 acc[t] = qfew_add(acc[t], dw, x.d[t][b], qfew_tree(p));
-                if (qarm_has_min(type)) {
+                if (qdec_has_min(type)) {
                     const int32x4_t o[4] = {min_part[0][t], min_part[1][t], min_part[2][t], min_part[3][t]};
                     acc[t] = qfew_add(acc[t], mw, x.d[t][b], qfew_tree(o));
                 }
@@ -196,9 +185,9 @@ QARM_INLINE int32x4_t qfew_sum32(const int16_t *sum16)
     return vpaddlq_s16(vreinterpretq_s16_s32(vsetq_lane_s32(pair, vdupq_n_s32(0), 0)));
 }
 
-QARM_INLINE void qfew_32(uint32_t type, const struct qfew *a, uint32_t t0, const uint32_t T)
+QARM_INLINE void qfew_32(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
-    const uint32_t per = qarm_elems(type) / 32, bytes = qarm_bytes(type);
+    const uint32_t per = qdec_elems(type) / 32, bytes = qdec_bytes(type);
     const bool halves = type == DTYPE_NVFP4;
     struct qfew_acts x;
     qfew_acts_of(a, t0, T, &x);
@@ -223,7 +212,7 @@ QARM_INLINE void qfew_32(uint32_t type, const struct qfew *a, uint32_t t0, const
                 d[r] = qarm_d_bits(type, row[r] + at, sub);
                 if (halves)
                     d2[r] = qarm_d_bits(type, row[r] + at, sub + 1);
-                if (qarm_has_min(type))
+                if (qdec_has_min(type))
                     m[r] = qarm_m_bits(type, row[r] + at);
                 QARM_UNROLL
                 for (uint32_t t = 0; t < T; t++) {
@@ -242,7 +231,7 @@ QARM_INLINE void qfew_32(uint32_t type, const struct qfew *a, uint32_t t0, const
                 acc[t] = qfew_add(acc[t], dw, dx, qfew_tree(part[t]));
                 if (halves)
                     acc[t] = qfew_add(acc[t], qarm_d(type, d2), dx, qfew_tree(part2[t]));
-                if (qarm_has_min(type)) {
+                if (qdec_has_min(type)) {
                     float sum = (float)(x.sum16[t][2 * b] + x.sum16[t][2 * b + 1]);
                     acc[t] = vfmaq_n_f32(acc[t], vmulq_n_f32(qarm_m(type, m), dx), sum);
                 }
@@ -254,15 +243,15 @@ QARM_INLINE void qfew_32(uint32_t type, const struct qfew *a, uint32_t t0, const
     }
 }
 
-QARM_INLINE void qfew_some(uint32_t type, const struct qfew *a, uint32_t t0, const uint32_t T)
+QARM_INLINE void qfew_some(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
-    if (qarm_is_256(type))
+    if (qdec_is_256(type))
         qfew_256(type, a, t0, T);
     else
         qfew_32(type, a, t0, T);
 }
 
-QARM_INLINE void qfew_matmul(uint32_t type, const struct qfew *a)
+QARM_INLINE void qfew_matmul(uint32_t type, const struct q8_args *a)
 {
     uint32_t t = 0;
     for (; t + 4 <= a->n_tok; t += 4)

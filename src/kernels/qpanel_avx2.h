@@ -123,7 +123,7 @@ QDEC_INLINE __m256i qpanel_avx2_sums(__m256i acc, const uint8_t *pairs, const in
     return acc;
 }
 
-QDEC_INLINE void qpanel_avx2_tile_256(uint32_t type, const struct q256_args *a, uint32_t r0, uint32_t t0,
+QDEC_INLINE void qpanel_avx2_tile_256(uint32_t type, const struct q8_args *a, uint32_t r0, uint32_t t0,
                                       const int T)
 {
     const int group = qdec_group(type);
@@ -166,7 +166,7 @@ QDEC_INLINE void qpanel_avx2_tile_256(uint32_t type, const struct q256_args *a, 
                    sum[t]);
 }
 
-QDEC_INLINE void qpanel_avx2_tile_32(uint32_t type, const struct q256_args *a, uint32_t r0, uint32_t t0,
+QDEC_INLINE void qpanel_avx2_tile_32(uint32_t type, const struct q8_args *a, uint32_t r0, uint32_t t0,
                                      const int T)
 {
     const int per = type == DTYPE_NVFP4 ? 16 : 32, bias = q256_bias(type);
@@ -208,7 +208,7 @@ QDEC_INLINE void qpanel_avx2_tile_32(uint32_t type, const struct q256_args *a, u
                    sum[t]);
 }
 
-QDEC_INLINE void qpanel_avx2_tile(uint32_t type, const struct q256_args *a, uint32_t r0, uint32_t t0,
+QDEC_INLINE void qpanel_avx2_tile(uint32_t type, const struct q8_args *a, uint32_t r0, uint32_t t0,
                                   const int T)
 {
     if (qdec_is_256(type))
@@ -217,7 +217,7 @@ QDEC_INLINE void qpanel_avx2_tile(uint32_t type, const struct q256_args *a, uint
         qpanel_avx2_tile_32(type, a, r0, t0, T);
 }
 
-QDEC_INLINE void qpanel_avx2_run(uint32_t type, const struct q256_args *a)
+QDEC_INLINE void qpanel_avx2_run(uint32_t type, const struct q8_args *a)
 {
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint8_t *w = a->w + r0 * a->row_bytes;

@@ -204,7 +204,7 @@ static void tile_sums_32(uint32_t type, uint8_t *x, uint32_t t, uint32_t T, cons
 }
 
 /* n_tok tokens from t0 on into a tile of T, the others zero: QP_TILE_BYTES(T) every `stride` bytes. */
-static void tile_fill(uint32_t type, const struct q512_args *a, uint32_t t0, uint32_t n_tok, uint32_t T,
+static void tile_fill(uint32_t type, const struct q8_args *a, uint32_t t0, uint32_t n_tok, uint32_t T,
                       uint8_t *dst, size_t stride)
 {
     const uint32_t n = a->n, block = qdec_is_256(type) ? 256 : 32;
@@ -256,7 +256,7 @@ static void panel_prefetch(const uint8_t *w, size_t row_bytes, uint32_t bytes)
             _mm_prefetch((const char *)w + r * row_bytes + i, _MM_HINT_T0);
 }
 
-static void panel_run(const struct qpanel *p, const struct q512_args *a, uint32_t t0, uint32_t n_tok)
+static void panel_run(const struct qpanel *p, const struct q8_args *a, uint32_t t0, uint32_t n_tok)
 {
     uint8_t *chunk = a->scratch, *tiles = chunk + SUMS_AT + SUMS_MOST * 64;
     float *sum = (float *)(void *)(chunk + SUMS_AT);
@@ -296,7 +296,7 @@ static void panel_run(const struct qpanel *p, const struct q512_args *a, uint32_
     }
 }
 
-void qpanel_avx512_run(const struct qpanel *p, const struct q512_args *a)
+void qpanel_avx512_run(const struct qpanel *p, const struct q8_args *a)
 {
     const size_t room = KERN_SCRATCH_BYTES(a->n) - SUMS_AT - SUMS_MOST * 64;
     const size_t most = room / (QP_TILE_BYTES(1) * (size_t)((a->n + 255) / 256));

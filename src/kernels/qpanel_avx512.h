@@ -63,6 +63,6 @@ struct qpanel {
 bool qpanel_avx512_get(uint32_t type, struct qpanel *out);
 
 /* a->n_tok >= p->first tokens. */
-void qpanel_avx512_run(const struct qpanel *p, const struct q512_args *a);
+void qpanel_avx512_run(const struct qpanel *p, const struct q8_args *a);
 
 #endif

@@ -1,0 +1,40 @@
+/* q8_args: the arguments of a q8 product (kern_matmul_q8_fn) as one structure, for the files that implement it. */
+#ifndef SLUICE_KERNELS_Q8_ARGS_H
+#define SLUICE_KERNELS_Q8_ARGS_H
+
+#include "kernels/kern.h"
+
+#include <stdbool.h>
+
+struct q8_args {
+    const uint8_t *w;
+    size_t row_bytes;
+    uint32_t n_rows, n;
+    const struct kern_acts *x;
+    const int32_t *idx;
+    uint32_t n_tok;
+    float *out;
+    size_t ld_out;
+    void *scratch;
+};
+
+/* Tokens t0 .., all rows; how many is the function's own. */
+typedef void q8_few_fn(const struct q8_args *a, uint32_t t0);
+
+/* All tokens by a type's functions for one, two and four at once.  False, with nothing done: there are none, or none
+ * for more than one token, and there are more. */
+static inline bool q8_few_run(q8_few_fn *const fn[3], const struct q8_args *a)
+{
+    uint32_t t = 0;
+    if (!fn[0] || (a->n_tok > 1 && !fn[1]))
+        return false;
+    for (; t + 4 <= a->n_tok; t += 4)
+        fn[2](a, t);
+    for (; t + 2 <= a->n_tok; t += 2)
+        fn[1](a, t);
+    for (; t < a->n_tok; t++)
+        fn[0](a, t);
+    return true;
+}
+
+#endif
