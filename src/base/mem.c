@@ -7,8 +7,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define HUGE_PAGE ((size_t)2 << 20)
-
 void *mem_calloc(size_t n, size_t size)
 {
     return calloc(n ? n : 1, size ? size : 1); /* calloc checks the product */
@@ -44,7 +42,7 @@ void *mem_map(size_t n_bytes, bool huge)
     size_t len, padded;
     if (!mem_pages(n_bytes, &len))
         return NULL;
-    if (!huge || len < HUGE_PAGE) {
+    if (!huge || len < MEM_HUGE_PAGE) {
         void *p = mem_map_raw(len);
         /* Where transparent huge pages are always on, one touched byte would cost
          * 2 MiB that no budget has counted. */
@@ -53,12 +51,12 @@ void *mem_map(size_t n_bytes, bool huge)
         return p;
     }
     /* Map too much, then cut both ends so that the start lies on a huge page. */
-    if (!mem_add(len, HUGE_PAGE, &padded))
+    if (!mem_add(len, MEM_HUGE_PAGE, &padded))
         return NULL;
     char *raw = mem_map_raw(padded);
     if (!raw)
         return NULL;
-    char *p = (char *)(((uintptr_t)raw + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+    char *p = (char *)(((uintptr_t)raw + MEM_HUGE_PAGE - 1) & ~(uintptr_t)(MEM_HUGE_PAGE - 1));
     size_t head = (size_t)(p - raw), tail = padded - head - len;
     if (head)
         munmap(raw, head);

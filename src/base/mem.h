@@ -20,6 +20,9 @@ static inline bool mem_add64(uint64_t a, uint64_t b, uint64_t *out) { return !__
 static inline uint64_t mem_round_up(uint64_t x, uint64_t align) { return (x + align - 1) & ~(align - 1); }
 static inline uint64_t mem_round_down(uint64_t x, uint64_t align) { return x & ~(align - 1); }
 
+#define MEM_HUGE_PAGE ((size_t)2 << 20) /* of x86-64, and of arm64 with 4 KiB pages */
+#define MEM_HUGE_BUFFER (64ull << 20) /* from here on a buffer for reads asks for them: 2 MiB of rounding are little then */
+
 /* Zeroed array of n items of `size` bytes; NULL on overflow or lack of memory.  free() it. */
 void *mem_calloc(size_t n, size_t size);
 /* realloc with an overflow check; the old block stays on failure. */

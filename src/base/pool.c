@@ -26,10 +26,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A sleeper takes 50 us to wake, several times that on virtual machines, and while experts stream the pool has something
- * to do every few milliseconds: about as long as one layer's reads take, a worker waits awake. */
-#define SPIN_NS 3000000u
-
 struct pool_worker {
     struct pool *pool;
     int id;
@@ -105,7 +101,7 @@ static void *pool_main(void *arg)
         for (unsigned k = 1; p->spin && !awake; k++) {
             pause_spin();
             awake = atomic_load_explicit(&p->epoch, memory_order_relaxed) != seen;
-            if (k % 64 == 0 && log_now_ns() - since > SPIN_NS)
+            if (k % 64 == 0 && log_now_ns() - since > PAUSE_SPIN_NS)
                 break;
         }
         if (awake)
@@ -123,7 +119,7 @@ static void pool_wait_done(struct pool *p, unsigned n)
         if (atomic_load_explicit(&p->done, memory_order_acquire) == n)
             return;
         pause_spin();
-        if (k % 64 == 0 && log_now_ns() - since > SPIN_NS)
+        if (k % 64 == 0 && log_now_ns() - since > PAUSE_SPIN_NS)
             break;
     }
     atomic_store_explicit(&p->caller_asleep, 1, memory_order_seq_cst);

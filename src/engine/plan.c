@@ -18,9 +18,6 @@
 #define THREAD_BYTES (96ull << 10)
 /* Page tables: one 8-byte entry a 4 KiB page; control groups count them. */
 #define PAGE_TABLE_SHARE 512
-/* Large pages round buffers up: one for each of the pinned slabs, the slots of a class, KV and scratch. */
-#define HUGE_PAGE (2ull << 20)
-#define HUGE_BUFFER (64ull << 20)
 
 #define SMALL_SLAB (256u << 10) /* below this a direct read is slow: pin such slabs first */
 
@@ -246,8 +243,10 @@ static int make_sizes(struct sizes *z, const struct plan_input *in, struct sluic
     uint64_t most = sat_add(sat_add(z->dense, z->embd), sat_add(z->experts_all, sat_add(z->kv, z->state)));
     most = min64(most, in->p.ram_bytes);
     z->process += most / PAGE_TABLE_SHARE;
-    if (most >= 8 * HUGE_BUFFER) /* smaller buffers use plain pages */
-        z->process += 4 * HUGE_PAGE;
+    /* Huge pages round buffers up: one for each of the pinned slabs, the slots of a class, KV and scratch; smaller
+     * buffers use plain pages. */
+    if (most >= 8 * MEM_HUGE_BUFFER)
+        z->process += 4 * MEM_HUGE_PAGE;
     return 0;
 }
 

@@ -10,8 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PROBE_HUGE_PAGE ((size_t)2 << 20)
-
 struct probe {
     struct io *io;
     const struct io_probe_params *p;
@@ -107,7 +105,7 @@ int io_probe_run(struct io *io, const struct io_probe_params *p, struct io_probe
                        p->read_bytes);
     /* Huge pages, as the slots have them: a direct read into small pages is a list of hundreds of segments, and
      * such reads may run at less than half the speed. */
-    total = mem_round_up(total, PROBE_HUGE_PAGE);
+    total = mem_round_up(total, MEM_HUGE_PAGE);
     b.n_places = mem_calloc(p->files->n, sizeof *b.n_places);
     b.buf = mem_map(total, true);
     int rc = 0;

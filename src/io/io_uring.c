@@ -30,8 +30,6 @@
 #ifndef IO_URING_SEG_BYTES
 #define IO_URING_SEG_BYTES (1u << 20)
 #endif
-/* Sleeping and waking costs as much as reading 100 to 500 KiB; the reads of a layer take a few milliseconds. */
-#define SPIN_NS 3000000u
 
 enum { SEGS_PER_READ = 4, SEGS_MIN = 16, SEGS_MAX = 512, DEPTH_MAX = 4096 };
 
@@ -128,7 +126,7 @@ static void reap(struct uring *u)
 /* True if something completed while we waited awake, counted from `since`. */
 static bool spin(struct uring *u, uint64_t since)
 {
-    while (u->spin && !u->broken && log_now_ns() - since < SPIN_NS) {
+    while (u->spin && !u->broken && log_now_ns() - since < PAUSE_SPIN_NS) {
         if (io_uring_cq_ready(&u->ring))
             return true;
         pause_spin();
