@@ -166,23 +166,6 @@ static void put_loading(struct unit_cache *c, uint32_t unit, uint32_t slot)
     c->slot_of[unit] = slot;
 }
 
-uint32_t unit_cache_claim(struct unit_cache *c, uint32_t unit, uint32_t size_class)
-{
-    assert(unit < c->n_units && size_class < c->n_classes && c->slot_of[unit] == UNIT_CACHE_NONE);
-    struct size_class *k = &c->classes[size_class];
-    uint32_t slot = k->empty.newest;
-    if (slot != UNIT_CACHE_NONE) {
-        cache_list_remove(c->nodes, &k->empty, slot);
-    } else if ((slot = take_victim(c, k)) != UNIT_CACHE_NONE) {
-        c->slot_of[c->slots[slot].unit] = UNIT_CACHE_NONE;
-        c->evictions++;
-    } else {
-        return UNIT_CACHE_NONE;
-    }
-    put_loading(c, unit, slot);
-    return slot;
-}
-
 uint32_t unit_cache_claim_empty(struct unit_cache *c, uint32_t unit, uint32_t size_class)
 {
     assert(unit < c->n_units && size_class < c->n_classes && c->slot_of[unit] == UNIT_CACHE_NONE);
@@ -191,6 +174,17 @@ uint32_t unit_cache_claim_empty(struct unit_cache *c, uint32_t unit, uint32_t si
     if (slot == UNIT_CACHE_NONE)
         return slot;
     cache_list_remove(c->nodes, &k->empty, slot);
+    put_loading(c, unit, slot);
+    return slot;
+}
+
+uint32_t unit_cache_claim(struct unit_cache *c, uint32_t unit, uint32_t size_class)
+{
+    uint32_t slot = unit_cache_claim_empty(c, unit, size_class);
+    if (slot != UNIT_CACHE_NONE || (slot = take_victim(c, &c->classes[size_class])) == UNIT_CACHE_NONE)
+        return slot;
+    c->slot_of[c->slots[slot].unit] = UNIT_CACHE_NONE;
+    c->evictions++;
     put_loading(c, unit, slot);
     return slot;
 }

@@ -11,6 +11,23 @@
 
 #include <stdlib.h>
 
+/* Of n units, the hottest first, those that the classes' slots hold; kept in place, their number returned.  room: space
+ * for [n_classes]. */
+static uint32_t keep_what_fits(const struct weight_store *ws, struct hot_unit *units, uint32_t n, uint32_t *room)
+{
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < ws->u->n_classes; k++)
+        room[k] = ws->class_slots[k];
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t *left = &room[weight_store_class_of(ws, units[i].unit)];
+        if (*left) {
+            --*left;
+            units[kept++] = units[i];
+        }
+    }
+    return kept;
+}
+
 int weight_store_warm(struct weight_store *ws, const struct hot_unit *units, uint32_t n, struct sluice_error *err)
 {
     struct store_warm *w = &ws->warm;
@@ -20,16 +37,12 @@ int weight_store_warm(struct weight_store *ws, const struct hot_unit *units, uin
         free(room);
         return err_set(err, SLUICE_ENOMEM, "no memory for a hot set of %u experts", n);
     }
-    for (uint32_t k = 0; k < ws->u->n_classes; k++)
-        room[k] = ws->class_slots[k];
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t *left = &room[weight_store_class_of(ws, units[i].unit)];
-        if (!*left || unit_cache_find(ws->cache, units[i].unit) != UNIT_CACHE_NONE)
-            continue;
-        --*left;
-        unit_cache_seed(ws->cache, units[i].unit, units[i].heat);
-        w->units[w->n++] = units[i];
-    }
+    for (uint32_t i = 0; i < n; i++)
+        if (unit_cache_find(ws->cache, units[i].unit) == UNIT_CACHE_NONE)
+            w->units[w->n++] = units[i];
+    w->n = keep_what_fits(ws, w->units, w->n, room);
+    for (uint32_t i = 0; i < w->n; i++)
+        unit_cache_seed(ws->cache, w->units[i].unit, w->units[i].heat);
     free(room);
     return 0;
 }
@@ -88,15 +101,7 @@ int weight_store_hot(const struct weight_store *ws, struct hot_unit *units, uint
             if (heat[u])
                 units[kept++] = (struct hot_unit){u, heat[u]};
         qsort(units, kept, sizeof *units, hotter_first);
-        for (uint32_t k = 0; k < ws->u->n_classes; k++)
-            room[k] = ws->class_slots[k];
-        for (uint32_t i = 0; i < kept; i++) {
-            uint32_t *left = &room[weight_store_class_of(ws, units[i].unit)];
-            if (*left) {
-                --*left;
-                units[(*n)++] = units[i];
-            }
-        }
+        *n = keep_what_fits(ws, units, kept, room);
     }
     free(heat);
     free(room);
