@@ -56,6 +56,7 @@ struct bench_params {
     uint32_t n_prompt, n_gen, n_depth, n_reps;
     const int32_t *text; uint32_t n_text; /* tokens to feed, cyclically; NULL: random ones */
     uint64_t seed;
+    bool random_depth;     /* random keys and values stand for the n_depth tokens, which are not fed then */
     bool cold;             /* a new context, with an empty cache, for each repetition */
     const volatile int *cancel;
     FILE *progress;        /* NULL: silent */
@@ -69,6 +70,10 @@ int bench_probe_disk(const struct sluice_model *m, const struct sluice_params *p
                      double *bytes_s, struct sluice_error *err) SLUICE_MUST_CHECK;
 int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench_result *out,
               struct sluice_error *err) SLUICE_MUST_CHECK;
+
+/* Sequence seq begins with n_tok tokens whose keys and values are random; recurrent states are zero. */
+int bench_fill(struct sluice_context *c, uint32_t seq, uint32_t n_tok, uint64_t seed,
+               struct sluice_error *err) SLUICE_MUST_CHECK;
 
 /* Energy used so far in joules, from RAPL (Linux powercap), or < 0. */
 double bench_energy_joules(void);

@@ -112,6 +112,7 @@ static json_t *result_json(const struct bench_params *p, const struct bench_resu
     json_object_set_new(o, "cold", json_boolean(p->cold));
     json_object_set_new(o, "n_reps", json_integer(p->n_reps));
     json_object_set_new(o, "n_depth", json_integer(p->n_depth));
+    json_object_set_new(o, "random_depth", json_boolean(p->random_depth));
     json_object_set_new(o, "seed", json_integer((json_int_t)p->seed));
     json_object_set_new(o, "budget_bytes",
                         r->budget_bytes == SLUICE_RAM_UNLIMITED ? json_null() : json_integer((json_int_t)r->budget_bytes));

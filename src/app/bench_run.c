@@ -294,7 +294,7 @@ static int repetition(struct bench *b, struct totals *pre, struct totals *dec, s
     if (!rc)
         sluice_context_seq_drop(b->ctx, 0);
     if (!rc && p->n_depth)
-        rc = feed(b, p->n_depth, false, err);
+        rc = p->random_depth ? bench_fill(b->ctx, 0, p->n_depth, p->seed, err) : feed(b, p->n_depth, false, err);
     if (!rc && p->n_prompt)
         rc = run_phase(b, p->n_prompt, true, pre, err);
     if (!rc && p->n_gen)

@@ -130,6 +130,8 @@ int cmd_bench(int argc, char **argv)
         {"prompt", 'p', "N", "tokens of prompt (default 512; 0: no prefill phase)", OPT_U32, &a.p.n_prompt},
         {"predict", 'n', "N", "tokens to decode after it (default 64; 0: no decode phase)", OPT_U32, &a.p.n_gen},
         {"depth", 'd', "N", "tokens that are in the context before either (default 0)", OPT_U32, &a.p.n_depth},
+        {"random-depth", 0, NULL, "random keys and values stand for those tokens, which are not fed: a long context at once", OPT_FLAG,
+         &a.p.random_depth},
         {"reps", 'r', "N", "repetitions (default 3)", OPT_U32, &a.p.n_reps},
         {"cold", 0, NULL, "an empty expert cache for each repetition (default: one warm context)", OPT_FLAG, &a.cold},
         {"text", 'f', "FILE", "feed this text instead of random tokens, so that routing is that of real use", OPT_STR, &a.text},

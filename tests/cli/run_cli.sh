@@ -206,6 +206,11 @@ for k in disk_bytes_s ram_bytes_s void prefill decode tok_s bytes_read_per_tok b
 done
 "$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 0 -n 1 -r 1 --ram 100M >"$tmp/out" 2>"$tmp/err"
 ok "bench: a single token ($(head -1 "$tmp/err"))" $?
+for kv in f16 f32; do
+    "$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 0 -n 2 -r 2 -d 300 --random-depth --kv $kv --ram 100M --json "$tmp/deep.json" \
+        >"$tmp/out" 2>"$tmp/err" && grep -q '"random_depth": true' "$tmp/deep.json" && ! grep -q '"tok_s": 0.0' "$tmp/deep.json"
+    ok "bench: behind random keys and values, $kv" $?
+done
 [ "$(wc -l <"$tmp/bench.csv")" = 3 ] && grep -q '<svg' "$tmp/bench.svg"; ok "bench: CSV and picture" $?
 
 # ---- warm start: the next run begins with what the last one used, and says the same
