@@ -46,9 +46,11 @@ static uint64_t expert_bytes_read(const struct sluice_context *c)
 
 static void end_layer(struct layers *l)
 {
+    if (l->il == UINT32_MAX)
+        return; /* what is read before the first layer asks is the first layer's */
     uint64_t now = expert_bytes_read(l->ctx);
     /* Slabs are counted when they are asked for and reads when they end, so the difference may step back. */
-    if (l->il != UINT32_MAX && now > l->missed_at)
+    if (now > l->missed_at)
         l->missed[l->il] += now - l->missed_at;
     l->missed_at = now;
 }
@@ -163,6 +165,7 @@ static int run_phase(struct bench *b, uint32_t n, bool at_once, struct totals *t
         b->l.missed = t->passes + (size_t)i * 2 * n_layer;
         b->l.experts = b->l.missed + n_layer;
         b->l.il = UINT32_MAX;
+        b->l.missed_at = expert_bytes_read(b->ctx);
         uint64_t t0 = log_now_ns();
         int rc = feed(b, at_once ? n : 1, true, err);
         if (rc)

@@ -123,6 +123,7 @@ int block_attention(struct fwd *f, uint32_t il, const struct attention_opts *o, 
     struct ops_act out = fwd_inner(f, hp->n_head * hp->head_dim_v, &l->t[MODEL_ATTN_OUT]);
     for (uint32_t i = 0; i < f->n_parts; i++)
         attend(f, l, o, &b, &f->parts[i], &out);
+    weight_store_pump(f->ws);
     fwd_lap(f, &t, &f->stats.ns_attn);
     const struct linear_out w_o = {.w = &l->t[MODEL_ATTN_OUT], .bias = &l->t[MODEL_ATTN_OUT_BIAS], .y = f->x,
                                    .ld = hp->n_embd, .add = true};

@@ -122,6 +122,7 @@ int block_delta_net(struct fwd *f, uint32_t il, struct sluice_error *err)
     struct ops_act out = fwd_inner(f, d.n_val, &l->t[MODEL_DELTA_OUT]);
     for (uint32_t i = 0; i < f->n_parts; i++)
         recur(f, l, &d, &f->parts[i], &out);
+    weight_store_pump(f->ws);
     fwd_lap(f, &t, &f->stats.ns_delta);
     const struct linear_out w_o = {.w = &l->t[MODEL_DELTA_OUT], .y = f->x, .ld = hp->n_embd, .add = true};
     rc = linear(f, &out, f->n_tok, &w_o, 1, err);

@@ -247,6 +247,18 @@ static void read_ahead(struct fwd *f, uint32_t il)
         }
 }
 
+void moe_pass_begin(struct fwd *f)
+{
+    const struct model *m = f->m;
+    if (f->n_tok <= f->n_rows_max || (uint64_t)f->n_tok * f->n_expert_used < 4ull * m->hp.n_expert)
+        return;
+    for (uint32_t il = 0; il < m->hp.n_layer; il++)
+        if (m->layers[il].moe) {
+            weight_store_ahead(f->ws, il);
+            return;
+        }
+}
+
 /* One layer ahead; two where the drive had nothing left to read by the last advice. */
 static int hint_next(struct fwd *f, uint32_t il, const struct moe_bufs *b, struct sluice_error *err)
 {

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IO_DEPTH 64
+#define IO_DEPTH 224 /* block devices of Linux take 256 by default; past that, submitting blocks */
 
 /* ---- resident vectors ------------------------------------------------------------------ */
 

@@ -121,6 +121,7 @@ static int run_pass(struct sluice_context *c, uint32_t n_parts, uint32_t n_tok, 
     if (rc)
         return rc;
     weight_store_pass_begin(c->ws, n_want > 0);
+    moe_pass_begin(f);
     rope_table(f);
     for (uint32_t il = 0; il < m->hp.n_layer; il++) {
         if (f->cancel && *f->cancel)

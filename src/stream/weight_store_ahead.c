@@ -3,9 +3,9 @@
  * A pass of many tokens uses nearly every expert of every layer, so what it will read is known before its
  * routers have spoken:
  *
- *     drive    | layer 0's experts, ascending ........ | layer 1's ......        | ...
- *     compute       | layer 0's experts ................. | attention | layer 1's experts
- *                                              ^ ticket 0 has begun all its reads: layer 1's begin
+ *     drive    | layer 0's experts, ascending ........... | layer 1's ......        | ...
+ *     compute  | attention | layer 0's experts ............. | attention | layer 1's experts
+ *              ^ the pass begins, or the one before ends      ^ ticket 0 has begun all its reads: layer 1's begin
  *
  * Units are pinned from here to the next request, which takes the pins over (or lets them go); those that lie in
  * the cache already are pinned too, so that nothing of the next layer's is evicted for its own sake.  How far
@@ -17,7 +17,8 @@
 void weight_store_ahead(struct weight_store *ws, uint32_t il)
 {
     uint32_t src = il < ws->model->hp.n_layer ? ws->u->src_of_layer[il] : UINT32_MAX;
-    if (ws->no_hint || src == UINT32_MAX || !ws->ticket.live || !ws->ticket.sweep || ws->ticket.src == src)
+    if (ws->no_hint || src == UINT32_MAX || (ws->ticket.live && (!ws->ticket.sweep || ws->ticket.src == src)) ||
+        (ws->ahead.live && ws->ahead.src == src))
         return;
     weight_store_ahead_drop(ws);
     ws->ahead = (struct store_ahead){src, 0, true};

@@ -228,6 +228,7 @@ uint32_t weight_store_read_through(struct weight_store *ws, uint32_t unit, uint3
     uint32_t size_class = ws->u->experts[src].size_class;
     uint64_t evictions = unit_cache_evictions(ws->cache), more = ws->slot_bytes[size_class];
     if ((!must && ws->window_bytes && ws->window_bytes + more > STORE_WINDOW_BYTES) ||
+        (!must && (uint64_t)ws->n_loading * more >= STORE_DEEP_BYTES) ||
         !weight_store_room(ws, ws->sources[src].n_runs))
         return UNIT_CACHE_NONE;
     uint32_t slot = unit_cache_claim(ws->cache, unit, size_class);

@@ -26,6 +26,7 @@ enum {
     STORE_GIVE_UNITS = 4, /* with so many ahead of its caller, an ordered ticket's hits keep their slots */
     STORE_WINDOW_BYTES = 320 << 20, /* read by a large pass and not computed yet: the drive's rate times the time
                                        between two layers' experts */
+    STORE_DEEP_BYTES = 128 << 20, /* of them at the drive: what it reads while such a pass computes and starts nothing */
     STORE_HELD_BYTES = 192 << 20, /* computed at a time by such a pass */
     STORE_SWEEP_EIGHTHS = 7, /* of a layer's experts make an ordered ticket a sweep */
     STORE_RING_READS = 4, /* slabs at the drive */

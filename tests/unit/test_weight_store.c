@@ -488,6 +488,31 @@ static void test_ahead(void **state)
     io_close(io);
 }
 
+/* A pass that begins may have its first layer's experts read before there is any ticket, and says so once or twice. */
+static void test_ahead_of_all(void **state)
+{
+    (void)state;
+    struct io *io = open_io(SLUICE_IO_THREADS, 16, NULL);
+    struct weight_store *ws = create(io, N_EXPERT, all_pinned, 0, false);
+    struct weight_store_stats st = {0};
+    int32_t ids[N_EXPERT];
+    for (int32_t i = 0; i < N_EXPERT; i++)
+        ids[i] = i;
+    weight_store_ahead(ws, 0);
+    for (int i = 0; i < 2000 && st.reads < 3 * N_EXPERT; i++, usleep(1000)) {
+        weight_store_pump(ws);
+        weight_store_get_stats(ws, &st);
+    }
+    assert_int_equal(st.reads, 3 * N_EXPERT);
+    weight_store_ahead(ws, 0);
+    assert_int_equal(take_all(ws, 0, ids, N_EXPERT, true, 2, NULL), 0);
+    weight_store_get_stats(ws, &st);
+    assert_int_equal(st.reads, 3 * N_EXPERT);
+    assert_int_equal(st.hits, 0);
+    weight_store_free(ws);
+    io_close(io);
+}
+
 static void test_bad_requests(void **state)
 {
     (void)state;
@@ -793,6 +818,7 @@ int main(void)
         cmocka_unit_test(test_experts),      cmocka_unit_test(test_accounting),
         cmocka_unit_test(test_ordered_hits), cmocka_unit_test(test_bad_requests),
         cmocka_unit_test(test_sweeps),       cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_ahead_of_all),
         cmocka_unit_test(test_message),      cmocka_unit_test(test_each_read_fails),
         cmocka_unit_test(test_hints), cmocka_unit_test(test_warm), cmocka_unit_test(test_idle_after_a_pass),
         cmocka_unit_test(test_dense),
