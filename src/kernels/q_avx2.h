@@ -28,6 +28,7 @@ enum { QA32_D = 2048, QA32_M = QA32_D + 256, QA16_D = 2048, QA32_BYTES = 2560 };
 /* Few tokens, and one, in files of their own; false: not one of its types, or more tokens. */
 bool qfew32_avx2_run(uint32_t type, const struct q8_args *a);
 bool qfew256_avx2_run(uint32_t type, const struct q8_args *a);
+bool qlanes256_avx2_run(uint32_t type, const struct q8_args *a); /* Q2_K, Q3_K; its scratch is a's */
 
 /* Sets every matmul_q8. */
 void q_avx2_init(struct kern *k);

@@ -1,4 +1,4 @@
-/* qfew256_avx2: q8 products of the K types, IQ4_XS and TQ2_0 with one token, AVX2.
+/* qfew256_avx2: q8 products of Q4_K, Q5_K, Q6_K, IQ4_XS and TQ2_0 with one token, AVX2.
  *
  * A step takes a block of 256 weights of 8 rows; each 32 weights meet their activations as they are unpacked.
  * (More tokens share the unpacking: q_avx2.c.)  See q_avx2.h and quant.h for the arithmetic, qdec_x86.h for
@@ -11,11 +11,7 @@ QDEC_INLINE __m256i few_weights(uint32_t type, const uint8_t *s, int i)
     const int k = i % 4;
     __m256i v, u;
     switch (type) {
-    case DTYPE_Q2_K: return qdec_two_bits(qdec_load32(s + 16 + 32 * (i / 4)), k);
     case DTYPE_TQ2_0: return qdec_two_bits(qdec_load32(s + 32 * (i / 4)), k);
-    case DTYPE_Q3_K:
-        return _mm256_or_si256(qdec_two_bits(qdec_load32(s + 32 + 32 * (i / 4)), k),
-                               qdec_bit_to(qdec_load32(s), i, 2));
     case DTYPE_Q6_K:
         v = qdec_load32(s + 128 + 32 * (i / 4));
         v = k == 0   ? _mm256_slli_epi16(v, 4)
@@ -146,7 +142,7 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a)
 }
 
 #define DEFINE(TYPE) static void few_##TYPE(const struct q8_args *a) { few_rows(DTYPE_##TYPE, a); }
-#define TYPES(X) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS) X(TQ2_0)
+#define TYPES(X) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS) X(TQ2_0)
 TYPES(DEFINE)
 #undef DEFINE
 

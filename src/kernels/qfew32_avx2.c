@@ -34,11 +34,11 @@ QDEC_INLINE __m256i few_fifth(__m256i v, __m256i flags, int at, int h)
     return _mm256_or_si256(v, _mm256_and_si256(_mm256_cmpeq_epi8(f, bit), qdec_set1(16)));
 }
 
-/* The first 16 bytes of both blocks, a lane each; NVFP4, which is one: its own. */
+/* The first 16 bytes of both blocks, a lane each; NVFP4, which is one: its four scales. */
 QDEC_INLINE __m256i few_head(uint32_t type, const uint8_t *s)
 {
     if (type == DTYPE_NVFP4)
-        return _mm256_castsi128_si256(qdec_load16(s));
+        return _mm256_castsi128_si256(_mm_cvtsi32_si128((int)qdec_u32(s)));
     return few_two(s, s + qdec_bytes(type));
 }
 
@@ -53,6 +53,7 @@ QDEC_INLINE void few_unpack(uint32_t type, const uint8_t *s, __m256i head, __m25
         return;
     }
     __m256i v = type == DTYPE_NVFP4 ? qdec_load32(s + 4) : few_two(qs, qs + next);
+    __asm__("" : "+x"(v)); /* loaded once: many of these loads cross a line */
     *lo = _mm256_and_si256(v, qdec_set1(15));
     *hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), qdec_set1(15));
     switch (type) {
@@ -72,11 +73,13 @@ QDEC_INLINE void few_unpack(uint32_t type, const uint8_t *s, __m256i head, __m25
     }
 }
 
-/* Sums of four products each. */
+/* Sums of four products each; NVFP4's as words still. */
 QDEC_INLINE __m256i few_dot(uint32_t type, __m256i lo, __m256i hi, __m256i x_lo, __m256i x_hi)
 {
     const __m256i one = _mm256_set1_epi16(1);
     __m256i a = q256_mul(type, lo, x_lo), b = q256_mul(type, hi, x_hi);
+    if (type == DTYPE_NVFP4)
+        return _mm256_add_epi16(a, b);
     if (q256_depth(type) == 1)
         return _mm256_add_epi32(_mm256_madd_epi16(a, one), _mm256_madd_epi16(b, one));
     return _mm256_madd_epi16(_mm256_add_epi16(a, b), one);
@@ -84,19 +87,23 @@ QDEC_INLINE __m256i few_dot(uint32_t type, __m256i lo, __m256i hi, __m256i x_lo,
 
 /* ---- scales of 8 rows ---- */
 
-/* Rows' dwords of four scales: quant_ue4m3_half. */
+/* Rows' dwords of four scales: quant_ue4m3_half.  Their bits are those of a half 2^7 times too small, subnormal
+ * ones too (which cost a conversion nothing, unlike a product). */
 QDEC_INLINE void few_ue4m3(__m256i v, __m256 d[4])
 {
-    const __m256i seven = _mm256_set1_epi32(127);
+    const __m256i by_scale = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    const __m256i halves = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     v = _mm256_andnot_si256(_mm256_cmpeq_epi8(v, qdec_set1(0x7f)), v);
+    v = _mm256_and_si256(v, qdec_set1(0x7f));
+    v = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(v, by_scale), halves); /* 8 bytes of each scale */
+    __m256i even = _mm256_srli_epi16(_mm256_unpacklo_epi8(_mm256_setzero_si256(), v), 1);
+    __m256i odd = _mm256_srli_epi16(_mm256_unpackhi_epi8(_mm256_setzero_si256(), v), 1);
+    const __m128i h[4] = {_mm256_castsi256_si128(even), _mm256_castsi256_si128(odd),
+                          _mm256_extracti128_si256(even, 1), _mm256_extracti128_si256(odd, 1)};
     QDEC_UNROLL
-    for (int k = 0; k < 4; k++, v = _mm256_srli_epi32(v, 8)) {
-        __m256i e = _mm256_and_si256(v, seven);
-        __m256i f = _mm256_add_epi32(_mm256_slli_epi32(e, 20), _mm256_set1_epi32(119 << 23));
-        __m256 tiny = _mm256_mul_ps(_mm256_cvtepi32_ps(e), _mm256_set1_ps(0x1p-10f));
-        __m256i normal = _mm256_cmpgt_epi32(e, _mm256_set1_epi32(7));
-        d[k] = _mm256_blendv_ps(tiny, _mm256_castsi256_ps(f), _mm256_castsi256_ps(normal));
-    }
+    for (int k = 0; k < 4; k++)
+        d[k] = _mm256_mul_ps(_mm256_cvtph_ps(h[k]), _mm256_set1_ps(128));
 }
 
 QDEC_INLINE __m256 few_e8m0(__m128i v) /* quant_e8m0_half */
@@ -169,6 +176,13 @@ QDEC_INLINE struct few_x few_activations(uint32_t type, const int8_t *q)
     return (struct few_x){_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31)};
 }
 
+/* Of each lane's dwords the even ones, or the odd. */
+QDEC_INLINE __m256i few_dwords(__m256i a, __m256i b, const int odd)
+{
+    __m256 u = _mm256_castsi256_ps(a), v = _mm256_castsi256_ps(b);
+    return _mm256_castps_si256(odd ? _mm256_shuffle_ps(u, v, 0xdd) : _mm256_shuffle_ps(u, v, 0x88));
+}
+
 /* Sums of four rows, lane k: block k (NVFP4: product block 2k, odd: 2k + 1). */
 QDEC_INLINE void few_fold(uint32_t type, const __m256i p[4], __m256i *even, __m256i *odd)
 {
@@ -176,10 +190,15 @@ QDEC_INLINE void few_fold(uint32_t type, const __m256i p[4], __m256i *even, __m2
         *even = q256_fold4(p);
         return;
     }
-    __m256 ab = _mm256_castsi256_ps(_mm256_hadd_epi32(p[0], p[1]));
-    __m256 cd = _mm256_castsi256_ps(_mm256_hadd_epi32(p[2], p[3]));
-    *even = _mm256_castps_si256(_mm256_shuffle_ps(ab, cd, 0x88));
-    *odd = _mm256_castps_si256(_mm256_shuffle_ps(ab, cd, 0xdd));
+    __m256i pair[2]; /* even and odd of two rows; 24 * 127 * 2 * 4 = 24384 before they are added */
+    QDEC_UNROLL
+    for (int i = 0; i < 2; i++) {
+        __m256i sum = _mm256_add_epi16(few_dwords(p[2 * i], p[2 * i + 1], 0),
+                                       few_dwords(p[2 * i], p[2 * i + 1], 1));
+        pair[i] = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+    }
+    *even = few_dwords(pair[0], pair[1], 0);
+    *odd = few_dwords(pair[0], pair[1], 1);
 }
 
 QDEC_INLINE __m256 few_fma(__m256 d, __m256 dx, __m256i sum, int bias, __m256 acc)
@@ -189,8 +208,29 @@ QDEC_INLINE __m256 few_fma(__m256 d, __m256 dx, __m256i sum, int bias, __m256 ac
     return _mm256_fmadd_ps(_mm256_mul_ps(d, dx), _mm256_cvtepi32_ps(sum), acc);
 }
 
+/* What few_fold yields for 8 rows, to their accumulator. */
+QDEC_INLINE void few_add_nvfp4(const struct few_step *s, const int t, const __m256i even[2],
+                               const __m256i odd[2], const __m256 d[4], __m256 *acc)
+{
+    /* The bias in each lane, 12 * 16 * 127 = 24384. */
+    __m128i bias = _mm_mullo_epi16(_mm_loadl_epi64((const __m128i *)s->sum16[t]),
+                                   _mm_set1_epi16((short)q256_bias(DTYPE_NVFP4)));
+    __m256i b = _mm256_castsi128_si256(_mm_cvtepi16_epi32(bias)), sum[4];
+    QDEC_UNROLL
+    for (int k = 0; k < 2; k++) {
+        const __m256i *v = k ? odd : even, index = _mm256_setr_epi32(k, k, k, k, 2 + k, 2 + k, 2 + k, 2 + k);
+        __m256i off = _mm256_permutevar8x32_epi32(b, index);
+        __m256i v0 = _mm256_sub_epi32(v[0], off), v1 = _mm256_sub_epi32(v[1], off);
+        sum[k] = _mm256_permute2x128_si256(v0, v1, 0x20);
+        sum[2 + k] = _mm256_permute2x128_si256(v0, v1, 0x31);
+    }
+    QDEC_UNROLL
+    for (int k = 0; k < 4; k++)
+        *acc = few_fma(d[k], _mm256_set1_ps(s->d[t][k / 2]), sum[k], 0, *acc);
+}
+
 QDEC_INLINE void few_add(uint32_t type, const struct few_step *s, const int t, const __m256i even[2],
-                         const __m256i odd[2], const __m256 d[4], const __m256 m[2], __m256 *acc)
+                         const __m256 d[4], const __m256 m[2], __m256 *acc)
 {
     const uint32_t n = s->n_blocks;
     const int bias = q256_bias(type);
@@ -202,13 +242,6 @@ QDEC_INLINE void few_add(uint32_t type, const struct few_step *s, const int t, c
         __m256 dx = _mm256_set1_ps(s->d[t][k]);
         __m256i sum = k ? _mm256_permute2x128_si256(even[0], even[1], 0x31)
                         : _mm256_permute2x128_si256(even[0], even[1], 0x20);
-        if (type == DTYPE_NVFP4) {
-            *acc = few_fma(d[2 * k], dx, sum, bias * s16[0], *acc);
-            sum = k ? _mm256_permute2x128_si256(odd[0], odd[1], 0x31)
-                    : _mm256_permute2x128_si256(odd[0], odd[1], 0x20);
-            *acc = few_fma(d[2 * k + 1], dx, sum, bias * s16[1], *acc);
-            continue;
-        }
         int all = bias || qdec_has_min(type) ? s16[0] + s16[1] : 0;
         *acc = few_fma(d[k], dx, sum, bias * all, *acc);
         if (qdec_has_min(type))
@@ -247,7 +280,10 @@ QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const int T, 
     few_scales(type, head, d, m);
     QDEC_UNROLL
     for (int t = 0; t < T; t++)
-        few_add(type, s, t, even[t], odd[t], d, m, &acc[t]);
+        if (type == DTYPE_NVFP4)
+            few_add_nvfp4(s, t, even[t], odd[t], d, &acc[t]);
+        else
+            few_add(type, s, t, even[t], d, m, &acc[t]);
 }
 
 /* One block more, with zeros behind it. */

@@ -1,0 +1,229 @@
+/* qlanes256_avx2: q8 products of Q2_K and Q3_K with one token, AVX2, rows in lanes.
+ *
+ * These types have a scale for each 16 weights and few bits a weight, so that row by row (qfew256_avx2.c)
+ * most of the work would be scales and sums.  Here the same four bytes of 8 rows make a register (a 4x4
+ * transpose of 16 bytes of each): a group's products add up as words, one scale for each row multiplies
+ * them, nothing crosses lanes, and scales, mins and d come by the same transpose.
+ * See q_avx2.h and quant.h for the arithmetic. */
+#include "kernels/q_avx2.h"
+
+/* Bytes `at` .. at + 15 of two rows.  An insertion waits for one of two units, a blend takes any; but it loads
+ * the 16 bytes before those, too. */
+QDEC_INLINE __m256i lanes_two(const uint8_t *a, const uint8_t *b, size_t at)
+{
+    __m256i v = _mm256_castsi128_si256(qdec_load16(a + at));
+    if (at >= 16)
+        return _mm256_blend_epi32(v, qdec_load32(b + at - 16), 0xf0);
+    return _mm256_inserti128_si256(v, qdec_load16(b + at), 1);
+}
+
+/* Rows r and r + 4 in p[r]'s lanes: dword i of row r to lane r of v[i]. */
+QDEC_INLINE void lanes_transpose(const __m256i p[4], __m256i v[4])
+{
+    __m256i a = _mm256_unpacklo_epi32(p[0], p[1]), b = _mm256_unpackhi_epi32(p[0], p[1]);
+    __m256i c = _mm256_unpacklo_epi32(p[2], p[3]), d = _mm256_unpackhi_epi32(p[2], p[3]);
+    v[0] = _mm256_unpacklo_epi64(a, c);
+    v[1] = _mm256_unpackhi_epi64(a, c);
+    v[2] = _mm256_unpacklo_epi64(b, d);
+    v[3] = _mm256_unpackhi_epi64(b, d);
+}
+
+/* Bytes `at` .. at + 15 of 8 rows likewise. */
+QDEC_INLINE void lanes_load(const uint8_t *const s[8], size_t at, __m256i v[4])
+{
+    __m256i p[4];
+    QDEC_UNROLL
+    for (int r = 0; r < 4; r++)
+        p[r] = lanes_two(s[r], s[r + 4], at);
+    lanes_transpose(p, v);
+}
+
+/* 8 rows' heads.  scale, min: byte i of scale[k] is that of group 4 k + i. */
+struct lanes_head { __m256i scale[4], min[4]; __m256 d, m; };
+
+/* The halves in the lower words of the lanes, and those in the upper. */
+QDEC_INLINE void lanes_halves(__m256i v, __m256 *low, __m256 *high)
+{
+    v = _mm256_packus_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32(v, 16));
+    v = _mm256_permute4x64_epi64(v, 0xd8);
+    *low = _mm256_cvtph_ps(_mm256_castsi256_si128(v));
+    *high = _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1));
+}
+
+QDEC_INLINE __m256i lanes_merge(__m256i a, __m256i b) /* low nibbles of a, bits 4 and 5 of b */
+{
+    return _mm256_or_si256(_mm256_and_si256(a, qdec_set1(0x0f)), _mm256_and_si256(b, qdec_set1(0x30)));
+}
+
+QDEC_INLINE void lanes_unpack_head(uint32_t type, const uint8_t *const s[8], struct lanes_head *h)
+{
+    __m256i v[4], p[4];
+    if (type == DTYPE_Q2_K) {
+        lanes_load(s, 68, v);
+        lanes_halves(v[3], &h->d, &h->m);
+        h->m = _mm256_xor_ps(h->m, _mm256_set1_ps(-0.0f));
+        lanes_load(s, 0, v);
+        QDEC_UNROLL
+        for (int i = 0; i < 4; i++) {
+            h->scale[i] = _mm256_and_si256(v[i], qdec_set1(15));
+            h->min[i] = _mm256_and_si256(_mm256_srli_epi16(v[i], 4), qdec_set1(15));
+        }
+        return;
+    }
+    /* From 94 on: two bytes of weights, dwords a, b, c of scales, d. */
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, -1, -1));
+    QDEC_UNROLL
+    for (int r = 0; r < 4; r++)
+        p[r] = _mm256_shuffle_epi8(lanes_two(s[r], s[r + 4], 94), order);
+    lanes_transpose(p, v);
+    __m256i a = v[0], b = v[1], c = v[2];
+    lanes_halves(v[3], &h->d, &h->m);
+    h->scale[0] = lanes_merge(a, _mm256_slli_epi32(c, 4));
+    h->scale[1] = lanes_merge(b, _mm256_slli_epi32(c, 2));
+    h->scale[2] = lanes_merge(_mm256_srli_epi32(a, 4), c);
+    h->scale[3] = lanes_merge(_mm256_srli_epi32(b, 4), _mm256_srli_epi32(c, 2));
+    QDEC_UNROLL
+    for (int i = 0; i < 4; i++)
+        h->scale[i] = _mm256_sub_epi8(h->scale[i], qdec_set1(32));
+}
+
+/* Bytes i and j of each dword to words: as they are, or 256 times too large and signed. */
+QDEC_INLINE __m256i lanes_words(__m256i v, int i, int j, bool times_256)
+{
+    uint32_t w = times_256 ? 0x00800080u | (uint32_t)i << 8 | (uint32_t)j << 24
+                           : 0x80008000u | (uint32_t)i | (uint32_t)j << 16;
+    const __m256i lane = _mm256_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0, 0x0c0c0c0c, 0x08080808,
+                                          0x04040404, 0);
+    return _mm256_shuffle_epi8(v, _mm256_add_epi8(lane, _mm256_set1_epi32((int)w)));
+}
+
+QDEC_INLINE __m256i lanes_dword(const void *p) { return _mm256_set1_epi32((int)qdec_u32(p)); }
+
+/* Weights of the fields k = 0 .. 3 of four bytes of 8 rows; Q2_K: of odd k, four times too large. */
+QDEC_INLINE void lanes_fields(uint32_t type, __m256i v, __m256i high, __m256i q[4])
+{
+    if (type == DTYPE_Q2_K) {
+        __m256i u = _mm256_srli_epi16(v, 4);
+        q[0] = _mm256_and_si256(v, qdec_set1(3));
+        q[1] = _mm256_and_si256(v, qdec_set1(12));
+        q[2] = _mm256_and_si256(u, qdec_set1(3));
+        q[3] = _mm256_and_si256(u, qdec_set1(12));
+        return;
+    }
+    /* From 4 bits, one for each field: 4 in the low nibble for fields 0 (1), in the high one for 2 (3). */
+    const __m256i t02 = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 4, 0, 4, 0x40, 0x44, 0x40, 0x44, 0, 4, 0, 4, 0x40, 0x44, 0x40, 0x44));
+    const __m256i t13 = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 0, 4, 4, 0, 0, 4, 4, 0x40, 0x40, 0x44, 0x44, 0x40, 0x40, 0x44, 0x44));
+    const __m256i two = qdec_set1(0x33), three = qdec_set1(7);
+    __m256i a = _mm256_or_si256(_mm256_and_si256(v, two), _mm256_shuffle_epi8(t02, high));
+    v = _mm256_srli_epi16(v, 2);
+    __m256i b = _mm256_or_si256(_mm256_and_si256(v, two), _mm256_shuffle_epi8(t13, high));
+    q[0] = _mm256_and_si256(a, three);
+    q[1] = _mm256_and_si256(b, three);
+    q[2] = _mm256_and_si256(_mm256_srli_epi16(a, 4), three);
+    q[3] = _mm256_and_si256(_mm256_srli_epi16(b, 4), three);
+}
+
+/* A block of 8 rows.  x, sum16: its activations; bias: Q3_K's, two words for each group. */
+QDEC_INLINE __m256 lanes_step(uint32_t type, const uint8_t *const s[8], const int8_t *x, const int16_t *sum16,
+                              const int16_t *bias, float dx, const char *ahead, __m256 acc)
+{
+    const bool three = type == DTYPE_Q3_K;
+    const size_t lines = 8 * qdec_bytes(type) / 64 / 4;
+    struct lanes_head head;
+    __m256i isum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    lanes_unpack_head(type, s, &head);
+    QDEC_UNROLL
+    for (int j = 0; j < 2; j++) {
+        __m256i u[4];
+        if (three)
+            lanes_load(s, 16 * (size_t)j, u);
+        QDEC_UNROLL
+        for (int h = 0; h < 2; h++) {
+            __m256i v[4], sum[4];
+            lanes_load(s, (three ? 32 : 16) + 32 * (size_t)h + 16 * (size_t)j, v);
+            for (size_t i = 0; i < lines; i++)
+                _mm_prefetch(ahead + 64 * (lines * (size_t)(2 * j + h) + i), _MM_HINT_T0);
+            QDEC_UNROLL
+            for (int k = 0; k < 4; k++)
+                sum[k] = three ? lanes_dword(bias + 16 * h + 4 * k + 2 * j) : _mm256_setzero_si256();
+            QDEC_UNROLL
+            for (int t = 0; t < 4; t++) {
+                __m256i q[4], high = three ? u[t] : v[t];
+                if (t) /* one after the other: else gcc has more at once than there are registers */
+                    __asm__ volatile("" : "+x"(v[t]), "+x"(sum[0]), "+x"(sum[1]), "+x"(sum[2]), "+x"(sum[3]));
+                if (three)
+                    high = _mm256_and_si256(h ? _mm256_srli_epi16(high, 4) : high, qdec_set1(15));
+                lanes_fields(type, v[t], high, q);
+                QDEC_UNROLL
+                for (int k = 0; k < 4; k++) {
+                    const int at = 128 * h + 32 * k + 16 * j;
+                    __m256i p = _mm256_maddubs_epi16(q[k], lanes_dword(x + at + 4 * t));
+                    sum[k] = t || three ? _mm256_add_epi16(sum[k], p) : p;
+                }
+            }
+            QDEC_UNROLL
+            for (int k = 0; k < 4; k++) {
+                const int g = 8 * h + 2 * k + j;
+                __m256i scale = lanes_words(head.scale[g / 4], g % 4, g % 4, three);
+                __m256i *to = &isum[three ? 0 : k % 2];
+                *to = _mm256_add_epi32(*to, _mm256_madd_epi16(sum[k], scale));
+            }
+        }
+    }
+    __m256 dx8 = _mm256_set1_ps(dx);
+    isum[0] = three ? _mm256_srai_epi32(isum[0], 8)
+                    : _mm256_add_epi32(isum[0], _mm256_srai_epi32(isum[1], 2));
+    acc = _mm256_fmadd_ps(_mm256_mul_ps(head.d, dx8), _mm256_cvtepi32_ps(isum[0]), acc);
+    if (three)
+        return acc;
+    __m256i msum = _mm256_setzero_si256();
+    QDEC_UNROLL
+    for (int i = 0; i < 8; i++) {
+        __m256i min = lanes_words(head.min[i / 2], i % 2 * 2, i % 2 * 2 + 1, false);
+        msum = _mm256_add_epi32(msum, _mm256_madd_epi16(min, lanes_dword(sum16 + 2 * i)));
+    }
+    return _mm256_fmadd_ps(_mm256_mul_ps(head.m, dx8), _mm256_cvtepi32_ps(msum), acc);
+}
+
+QDEC_INLINE void lanes_rows(uint32_t type, const struct q8_args *a)
+{
+    const size_t bytes = qdec_bytes(type), token = q256_token(a, 0);
+    const float *d = a->x->d + token * (a->n / 256);
+    const int16_t *sum16 = a->x->sum16 + token * (a->n / 16);
+    int16_t *bias = a->scratch;
+    for (uint32_t i = 0; type == DTYPE_Q3_K && i < a->n / 16; i++) /* -4 sum16, a half in each word */
+        bias[2 * i] = bias[2 * i + 1] = (int16_t)(-2 * sum16[i]);
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
+        const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
+        const uint8_t *s[8]; /* rows that are not there are the last one again */
+        for (uint32_t r = 0; r < 8; r++)
+            s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
+        /* memory to ask for: as much as a step reads, in its own order */
+        const char *ahead = (const char *)s[0] + 8 * a->row_bytes;
+        __m256 acc = _mm256_setzero_ps();
+        for (uint32_t b = 0; b < a->n / 256; b++, ahead += 8 * bytes) {
+            acc = lanes_step(type, s, a->x->q + token * a->n + 256 * (size_t)b, sum16 + 16 * (size_t)b,
+                             bias + 32 * (size_t)b, d[b], ahead, acc);
+            for (uint32_t r = 0; r < 8; r++)
+                s[r] += bytes;
+        }
+        q256_store(a->out + r0, nr, acc);
+    }
+}
+
+static void lanes_q2_k(const struct q8_args *a) { lanes_rows(DTYPE_Q2_K, a); }
+static void lanes_q3_k(const struct q8_args *a) { lanes_rows(DTYPE_Q3_K, a); }
+
+bool qlanes256_avx2_run(uint32_t type, const struct q8_args *a)
+{
+    if (a->n_tok != 1 || (type != DTYPE_Q2_K && type != DTYPE_Q3_K))
+        return false;
+    if (type == DTYPE_Q2_K)
+        lanes_q2_k(a);
+    else
+        lanes_q3_k(a);
+    return true;
+}
