@@ -2,22 +2,14 @@
 #include "app/bench.h"
 #include "app/commands.h"
 #include "app/ids.h"
+#include "app/interrupt.h"
 #include "app/opt.h"
 #include "app/outfile.h"
 #include "app/readall.h"
 #include "base/log.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-static volatile int cancel_flag;
-
-static void on_sigint(int sig)
-{
-    (void)sig;
-    cancel_flag = 1;
-}
 
 struct args {
     struct opt_model m;
@@ -98,17 +90,15 @@ static int run(struct args *a)
         return opt_fail("bench", "%s", e.msg);
     a->p.path = a->m.path;
     a->p.cold = a->cold;
-    a->p.cancel = &cancel_flag;
+    a->p.cancel = &interrupt_flag;
     a->p.progress = a->m.quiet ? NULL : stderr;
     rc = a->text ? load_text(a, m, &ids) : 0;
     for (; !rc && done < n; done++) {
         a->p.ctx = a->m.params;
         a->p.ctx.ram_bytes = budgets[done];
         rc = bench_run(m, &a->p, &r[done], &e);
-        if (rc == SLUICE_ECANCELED)
-            rc = opt_fail("bench", "interrupted");
-        else if (rc)
-            rc = opt_fail("bench", "%s", e.msg);
+        if (rc)
+            rc = interrupt_fail("bench", rc, &e);
         else
             bench_table(stdout, &r[done], 1);
         fflush(stdout);
@@ -151,17 +141,14 @@ int cmd_bench(int argc, char **argv)
     int n_args, rc = opt_parse(&c, argc, argv, &n_args);
     if (rc)
         return rc == OPT_EXIT ? 0 : rc;
-    if (a.m.no_warm_start)
-        a.m.params.hot_dir = NULL;
-    if (!a.m.path)
-        return opt_fail("bench", "no model: give one with -m FILE");
+    if (opt_model_settle("bench", &a.m))
+        return 1;
     if (!a.p.n_reps || a.p.n_reps > BENCH_MAX_REPS)
         return opt_fail("bench", "-r %u: 1 to %d repetitions", a.p.n_reps, BENCH_MAX_REPS);
     if (!a.p.n_prompt && !a.p.n_gen)
         return opt_fail("bench", "-p 0 and -n 0 leave nothing to measure");
     if (a.p.n_prompt > 1u << 24 || a.p.n_gen > 1u << 24 || a.p.n_depth > 1u << 24)
         return opt_fail("bench", "-p, -n and -d: at most 16777216 tokens");
-    struct sigaction sa = {.sa_handler = on_sigint};
-    sigaction(SIGINT, &sa, NULL);
+    interrupt_catch();
     return run(&a);
 }

@@ -181,7 +181,7 @@ int cmd_inspect(int argc, char **argv)
         return rc == OPT_EXIT ? 0 : rc;
     if (n_args)
         m.path = argv[0];
-    if (!m.path)
-        return opt_fail("inspect", "no model: sluice inspect FILE");
+    if (opt_model_settle("inspect", &m))
+        return 1;
     return run(m.path, &m.params, !no_tensors);
 }

@@ -1,24 +1,15 @@
 /* cmd_logits: sluice logits: token ids in, logits (and hidden states) out, for comparing
  * with references.  Several sequences run interleaved in shared batches. */
 #include "app/commands.h"
+#include "app/interrupt.h"
 #include "app/opt.h"
 #include "app/outfile.h"
 #include "app/readall.h"
 #include "app/report.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-static volatile int cancel_flag;
-
-/* The outputs are still under names of their own, which must not stay behind. */
-static void on_signal(int sig)
-{
-    (void)sig;
-    cancel_flag = 1;
-}
 
 struct seq {
     int32_t *ids;
@@ -105,8 +96,8 @@ static int run_batches(struct job *j, uint32_t slice)
         if (!n)
             break;
         struct sluice_error e = {0};
-        if (sluice_context_decode_sink(j->ctx, parts, n, &sink, &e))
-            rc = opt_fail("logits", "%s", e.msg);
+        if ((rc = sluice_context_decode_sink(j->ctx, parts, n, &sink, &e)))
+            rc = interrupt_fail("logits", rc, &e);
         else if (j->write_failed) {
             struct seq *s = &j->seqs[j->write_failed - 1];
             rc = outfile_fail(j->failed_hidden ? &s->hidden : &s->out);
@@ -136,11 +127,12 @@ static int run(struct job *j, const struct opt_list *tokens, const struct opt_li
         total += j->seqs[i].n;
     }
     p.n_seq = (uint32_t)j->n_seqs;
-    p.cancel = &cancel_flag;
+    p.cancel = &interrupt_flag;
     if (!p.n_ctx)
         p.n_ctx = longest;
-    if (sluice_context_create(j->model, &p, NULL, NULL, &j->ctx, &e))
-        return opt_fail("logits", "%s", e.msg);
+    int rc = sluice_context_create(j->model, &p, NULL, NULL, &j->ctx, &e);
+    if (rc)
+        return interrupt_fail("logits", rc, &e);
     const struct sluice_plan *plan = sluice_context_plan(j->ctx);
     if (longest > plan->n_ctx)
         return opt_fail("logits", "a sequence has %u tokens and the context holds %u: raise -c", longest, plan->n_ctx);
@@ -200,15 +192,13 @@ int cmd_logits(int argc, char **argv)
         "interleaved in shared batches.", tables,
         "  sluice logits -m model.gguf --tokens a.i32 --out a.f32 --tokens b.i32 --out b.f32 --act f32\n", 0};
     int n_args, rc = opt_parse(&c, argc, argv, &n_args);
-    if (!rc && !m.path)
-        rc = opt_fail("logits", "no model: give one with -m FILE");
+    if (!rc)
+        rc = opt_model_settle("logits", &m);
     if (!rc && (!tokens.n || tokens.n != outs.n))
         rc = opt_fail("logits", "%d --tokens and %d --out: give as many of one as of the other", tokens.n, outs.n);
     if (!rc && hiddens.n > tokens.n)
         rc = opt_fail("logits", "more --hidden (%d) than --tokens (%d)", hiddens.n, tokens.n);
-    struct sigaction sa = {.sa_handler = on_signal};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
+    interrupt_catch();
     struct job j = {.m = &m, .n_seqs = tokens.n, .seqs = rc ? NULL : calloc((size_t)tokens.n, sizeof *j.seqs)};
     if (!rc)
         rc = j.seqs ? run(&j, &tokens, &outs, &hiddens, json) : opt_fail("logits", "out of memory");

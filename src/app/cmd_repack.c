@@ -7,6 +7,7 @@
  * anything that is believed and wrong.  Works in batches of neighbouring experts: a part of neighbours is one
  * range of the model, and a batch is one range of the output. */
 #include "app/commands.h"
+#include "app/interrupt.h"
 #include "app/opt.h"
 #include "arch/arch.h"
 #include "base/log.h"
@@ -29,14 +30,6 @@
 
 #define BATCH_BYTES (8u << 20)
 #define SYNC_BYTES (64u << 20) /* written between two syncs: what the page cache holds of it at most */
-
-static volatile sig_atomic_t interrupted;
-
-static void on_sigint(int sig)
-{
-    (void)sig;
-    interrupted = 1;
-}
 
 struct repack {
     struct model m;
@@ -172,7 +165,7 @@ static int write_all(struct repack *r, bool resume)
         for (uint32_t e = 0; e < n_expert; e += step) {
             uint32_t n = n_expert - e < step ? n_expert - e : step;
             uint64_t n_bytes = n * r->f.sources[src].stride;
-            if (interrupted)
+            if (interrupt_flag)
                 return opt_fail("repack", "interrupted; the same command goes on from here");
             if (resume && batch_fits(r, src, e, n, &bad)) {
                 r->kept += n_bytes;
@@ -295,7 +288,7 @@ static int verify(struct repack *r, int quiet)
         uint32_t n_expert = u->experts[src].n_expert, step = batch_experts(r, src), bad;
         for (uint32_t e = 0; e < n_expert && !rc; e += step) {
             uint32_t n = n_expert - e < step ? n_expert - e : step, il = 0;
-            if (interrupted) {
+            if (interrupt_flag) {
                 rc = opt_fail("repack", "interrupted");
             } else if (!batch_fits(r, src, e, n, &bad)) {
                 while (u->src_of_layer[il] != src)
@@ -393,12 +386,10 @@ int cmd_repack(int argc, char **argv)
     int n_args, rc = opt_parse(&c, argc, argv, &n_args);
     if (rc)
         return rc == OPT_EXIT ? 0 : rc;
-    if (!path)
-        return opt_fail("repack", "no model: give one with -m FILE");
-    struct sigaction sa = {.sa_handler = on_sigint}, ignore = {.sa_handler = SIG_IGN};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    sigaction(SIGXFSZ, &ignore, NULL); /* a limit on file sizes is an error of the write then */
+    if (opt_need_model("repack", path))
+        return 1;
+    interrupt_catch();
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write then */
     rc = repack(&r, path, check, quiet);
     for (uint32_t i = 0; r.fds && i < gguf_n_files(r.m.gguf); i++)
         if (r.fds[i] >= 0)

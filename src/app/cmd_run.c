@@ -4,6 +4,7 @@
  * standard error.  Ctrl-C stops after the current layer and still prints the summary. */
 #include "app/commands.h"
 #include "app/ids.h"
+#include "app/interrupt.h"
 #include "app/opt.h"
 #include "app/readall.h"
 #include "app/report.h"
@@ -28,19 +29,6 @@ struct args {
     uint64_t seed;
     struct sluice_sampler_params sp;
 };
-
-static volatile sig_atomic_t interrupted;
-static volatile int cancel_flag;
-
-static void on_sigint(int sig)
-{
-    if (interrupted) { /* the second time, at once */
-        signal(sig, SIG_DFL);
-        raise(sig);
-    }
-    interrupted = 1;
-    cancel_flag = 1;
-}
 
 struct run {
     const struct args *a;
@@ -142,7 +130,7 @@ static void on_load(void *user, uint64_t done, uint64_t total)
 static bool prompt_awaited(const struct args *a)
 {
     struct pollfd in = {.fd = 0, .events = POLLIN};
-    return !a->prompt && (!a->file || !strcmp(a->file, "-")) && !interrupted && poll(&in, 1, 0) == 0;
+    return !a->prompt && (!a->file || !strcmp(a->file, "-")) && !interrupt_flag && poll(&in, 1, 0) == 0;
 }
 
 static int take_prompt(struct run *r, uint32_t n_ctx)
@@ -175,13 +163,13 @@ static int open_all(struct run *r)
     bool awaited = prompt_awaited(a); /* then the weights are read meanwhile; else what is wrong is said before that */
     if (!awaited && take_prompt(r, before.n_ctx))
         return 1;
-    p.cancel = &cancel_flag;
+    p.cancel = &interrupt_flag;
     struct progress prog;
     progress_begin(&prog, a->m.quiet ? NULL : stderr, "reading resident weights", 0);
     int rc = sluice_context_create(r->model, &p, on_load, &prog, &r->ctx, &e);
     progress_end(&prog, prog.total);
     if (rc)
-        return rc == SLUICE_ECANCELED ? opt_fail("run", "interrupted") : fail(&e);
+        return interrupt_fail("run", rc, &e);
     r->r.mode = sluice_context_mode(r->ctx);
     const struct sluice_plan *plan = sluice_context_plan(r->ctx);
     if (!a->m.quiet)
@@ -196,7 +184,7 @@ static int open_all(struct run *r)
     r->r.ns_open = log_now_ns() - t0;
     while (awaited && prompt_awaited(a) && sluice_context_idle(r->ctx, 20))
         continue;
-    if (awaited && interrupted)
+    if (awaited && interrupt_flag)
         return opt_fail("run", "interrupted");
     return awaited ? take_prompt(r, plan->n_ctx) : 0;
 }
@@ -243,7 +231,7 @@ static int generate(struct run *r)
             fail(&e);
             break;
         }
-        if (interrupted) {
+        if (interrupt_flag) {
             r->r.stop = "interrupted";
             break;
         }
@@ -367,17 +355,15 @@ int cmd_run(int argc, char **argv)
     int n_args, rc = opt_parse(&c, argc, argv, &n_args);
     if (rc)
         return rc == OPT_EXIT ? 0 : rc;
-    if (!a.m.path)
-        return opt_fail("run", "no model: give one with -m FILE");
+    if (opt_model_settle("run", &a.m))
+        return 1;
     if (a.n_predict < -1)
         return opt_fail("run", "-n %d: a number of tokens, or -1 to go on until the context is full", a.n_predict);
     if (a.plan && a.json)
         return opt_fail("run", "--json is about a run, and --plan stops before one");
     warm_folder_choose(&a.m, folder, sizeof folder);
     a.sp.seed = a.seed == UINT64_MAX ? random_seed() : a.seed;
-    struct sigaction sa = {.sa_handler = on_sigint};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
+    interrupt_catch();
     signal(SIGPIPE, SIG_IGN);
     struct run r = {.a = &a};
     rc = run(&r);

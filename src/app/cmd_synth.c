@@ -3,6 +3,7 @@
  * Chunks of each tensor are made by all threads from seeds that depend only on
  * (seed, tensor, chunk), so the file does not depend on the number of threads. */
 #include "app/commands.h"
+#include "app/interrupt.h"
 #include "app/opt.h"
 #include "app/synth.h"
 #include "base/cpu.h"
@@ -13,21 +14,12 @@
 
 #include <ctype.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CHUNK_BYTES (1u << 20)
 #define CHUNKS 16 /* made in one parallel loop, written together */
-
-static volatile sig_atomic_t interrupted;
-
-static void on_sigint(int sig)
-{
-    (void)sig;
-    interrupted = 1;
-}
 
 uint64_t synth_hash(uint64_t a, uint64_t b)
 {
@@ -153,7 +145,7 @@ static int write_tensor(struct gguf_writer *w, struct pool *pool, struct job *j,
             return opt_fail("synth", "%s", e.msg);
         j->done += n;
         progress_update(p, *written += n);
-        if (interrupted)
+        if (interrupt_flag)
             return opt_fail("synth", "interrupted; nothing was kept");
     }
     return 0;
@@ -296,8 +288,7 @@ int cmd_synth(int argc, char **argv)
     if (s.recall >= 0 && !quiet)
         fprintf(stderr, "look-ahead: recall %.2f one layer ahead, about %.2f two layers ahead\n", (double)s.recall,
                 (double)s.look.two_ahead);
-    struct sigaction sa = {.sa_handler = on_sigint};
-    sigaction(SIGINT, &sa, NULL);
+    interrupt_catch();
     rc = synth_tensors_list(&s, &types, &ts);
     if (!rc)
         rc = write_model(&s, &ts, out, n_threads, quiet);

@@ -70,8 +70,8 @@ int cmd_tokenize(int argc, char **argv)
     int n_args, rc = opt_parse(&c, argc, argv, &n_args);
     if (rc)
         return rc == OPT_EXIT ? 0 : rc;
-    if (!path)
-        return opt_fail("tokenize", "no model: give one with -m FILE");
+    if (opt_need_model("tokenize", path))
+        return 1;
     struct sluice_model *m;
     struct sluice_error e = {0};
     if (sluice_model_open(path, &m, &e))

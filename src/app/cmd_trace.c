@@ -3,6 +3,7 @@
  *   prompts ─> prefill, then decode ─> fwd.on_route, a layer at a time ─> passes ─> FILE */
 #include "app/commands.h"
 #include "app/ids.h"
+#include "app/interrupt.h"
 #include "app/opt.h"
 #include "app/outfile.h"
 #include "app/readall.h"
@@ -10,17 +11,8 @@
 #include "app/trace.h"
 #include "engine/engine.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-static volatile int cancel_flag;
-
-static void on_sigint(int sig)
-{
-    (void)sig;
-    cancel_flag = 1;
-}
 
 struct args {
     struct opt_model m;
@@ -109,11 +101,17 @@ static int decode(struct recorder *r, const int32_t *ids, uint32_t n, enum trace
     sluice_context_reset_stats(r->ctx);
     int rc = sluice_context_decode(r->ctx, &part, 1, &e);
     if (rc)
-        return opt_fail("trace", "%s", rc == SLUICE_ECANCELED ? "interrupted" : e.msg);
+        return interrupt_fail("trace", rc, &e);
     sluice_context_get_stats(r->ctx, &st);
     r->t.requests[kind] += st.expert_requests;
     r->t.hits[kind] += st.expert_hits;
     return r->no_memory ? opt_fail("trace", "out of memory for the trace") : 0;
+}
+
+static int32_t random_token(struct recorder *r)
+{
+    r->rng = synth_hash(r->rng, 1);
+    return (int32_t)(r->rng % r->model->m.hp.n_vocab);
 }
 
 /* One text: its tokens at once, then n_predict sampled ones (random ones after random ones) one by one. */
@@ -129,12 +127,10 @@ static int record(struct recorder *r, const int32_t *ids, uint32_t n)
     int rc = decode(r, ids, n, TRACE_PREFILL);
     for (uint32_t i = 1; !rc && i < a->n_predict && n + i <= n_ctx; i++) { /* the last one is not fed, as in run */
         int32_t id = sluice_sampler_sample(r->sampler, sluice_context_logits(r->ctx, 0));
-        if (a->n_random) {
-            r->rng = synth_hash(r->rng, 1);
-            id = (int32_t)(r->rng % r->model->m.hp.n_vocab);
-        } else if (sluice_model_token_is_end(r->model, id) && !a->ignore_eos) {
+        if (a->n_random)
+            id = random_token(r);
+        else if (sluice_model_token_is_end(r->model, id) && !a->ignore_eos)
             break;
-        }
         sluice_sampler_accept(r->sampler, id);
         rc = decode(r, &id, 1, TRACE_DECODE);
     }
@@ -158,10 +154,8 @@ static int record_random(struct recorder *r)
     int32_t *ids = malloc(n * sizeof *ids);
     if (!ids)
         return opt_fail("trace", "out of memory");
-    for (uint32_t i = 0; i < n; i++) {
-        r->rng = synth_hash(r->rng, 1);
-        ids[i] = (int32_t)(r->rng % r->model->m.hp.n_vocab);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        ids[i] = random_token(r);
     int rc = record(r, ids, n);
     free(ids);
     return rc;
@@ -173,14 +167,16 @@ static int run(struct recorder *r)
     struct sluice_error e = {0};
     struct sluice_params p = a->m.params;
     struct outfile out;
-    p.cancel = &cancel_flag;
+    p.cancel = &interrupt_flag;
     if (sluice_model_open(a->m.path, &r->model, &e))
         return opt_fail("trace", "%s", e.msg);
     if (!r->model->has_weights || !r->model->m.hp.n_expert)
         return opt_fail("trace", "%s has no routed experts", a->m.path);
-    if (sluice_context_create(r->model, &p, NULL, NULL, &r->ctx, &e) ||
-        sluice_sampler_create(&a->sp, r->model->m.hp.n_vocab, &r->sampler, &e))
-        return opt_fail("trace", "%s", e.msg);
+    int rc = sluice_context_create(r->model, &p, NULL, NULL, &r->ctx, &e);
+    if (!rc)
+        rc = sluice_sampler_create(&a->sp, r->model->m.hp.n_vocab, &r->sampler, &e);
+    if (rc)
+        return interrupt_fail("trace", rc, &e);
     if (!a->m.quiet)
         fprintf(stderr, "%s\n", sluice_context_mode(r->ctx));
     if (describe(r))
@@ -188,7 +184,7 @@ static int run(struct recorder *r)
     r->ctx->fwd->on_route = on_route;
     r->ctx->fwd->route_user = r;
     r->rng = synth_hash(a->sp.seed, 0);
-    int rc = a->n_random ? record_random(r) : 0;
+    rc = a->n_random ? record_random(r) : 0;
     for (int i = 0; !rc && i < a->prompts.n; i++)
         rc = record_text(r, a->prompts.v[i], strlen(a->prompts.v[i]));
     for (int i = 0; !rc && i < a->files.n; i++) {
@@ -229,10 +225,8 @@ int cmd_trace(int argc, char **argv)
         "  sluice trace -m model.gguf -p \"Once upon a time\" -n 300 -o tale.trace\n"
         "  sluice simulate tale.trace --svg tale.svg\n", 0};
     int n_args, rc = opt_parse(&c, argc, argv, &n_args);
-    if (a.m.no_warm_start)
-        a.m.params.hot_dir = NULL;
-    if (!rc && !a.m.path)
-        rc = opt_fail("trace", "no model: give one with -m FILE");
+    if (!rc)
+        rc = opt_model_settle("trace", &a.m);
     if (!rc && !a.out)
         rc = opt_fail("trace", "no output: give one with -o FILE");
     if (!rc && (a.prompts.n || a.files.n) == (a.n_random > 0))
@@ -240,8 +234,7 @@ int cmd_trace(int argc, char **argv)
     if (!rc && (a.n_random > 1u << 20 || a.n_predict > 1u << 20))
         rc = opt_fail("trace", "--random and -n: at most 1048576 tokens");
     if (!rc) {
-        struct sigaction sa = {.sa_handler = on_sigint};
-        sigaction(SIGINT, &sa, NULL);
+        interrupt_catch();
         struct recorder r = {.a = &a};
         rc = run(&r);
         sluice_sampler_free(r.sampler);

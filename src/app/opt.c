@@ -327,3 +327,15 @@ const struct opt *opt_model_table(struct opt_model *m)
     memcpy(t, all, sizeof all);
     return t;
 }
+
+int opt_need_model(const char *command, const char *path)
+{
+    return path ? 0 : opt_fail(command, "no model: give one with -m FILE");
+}
+
+int opt_model_settle(const char *command, struct opt_model *m)
+{
+    if (m->no_warm_start)
+        m->params.hot_dir = NULL;
+    return opt_need_model(command, m->path);
+}

@@ -59,8 +59,11 @@ struct opt_model {
     const char *path;
     struct sluice_params params;
     int quiet, verbose;
-    int no_warm_start; /* params.hot_dir is the caller's to set where it was not asked for */
+    int no_warm_start;
 };
 const struct opt *opt_model_table(struct opt_model *m); /* a static table, for one opt_model at a time */
+/* After parsing: brings what was given into m->params, and says what is missing.  0, or 1 after an error for `command`. */
+int opt_model_settle(const char *command, struct opt_model *m);
+int opt_need_model(const char *command, const char *path);
 
 #endif

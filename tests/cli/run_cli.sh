@@ -133,13 +133,28 @@ refused "the vocabulary has" "$sluice" logits -q -m $golden/model.gguf --tokens 
 "$sluice" logits -q -m $golden/model.gguf --tokens "$tmp/t1" --out "$tmp/x" --io-fault fail=3 2>"$tmp/err"
 [ $? = 1 ] && [ ! -e "$tmp/x" ] && [ "$(wc -l <"$tmp/err")" = 1 ]; ok "logits: a failed read is an error, no file" $?
 
+# ---- either signal ends a command: a word about it, and nothing half-written
 mkdir "$tmp/cut"
-"$sluice" logits -q -m $golden/model.gguf --tokens $golden/tokens.i32 --out "$tmp/cut/x" --chunk 1 --io-fault late=20ms 2>/dev/null &
-pid=$!
-for _ in $(seq 100); do [ -n "$(ls "$tmp/cut")" ] && break; sleep 0.1; done
-kill -INT $pid
-wait $pid
-[ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ]; ok "logits: interrupted, nothing stays behind" $?
+interrupted() { # signal, what to wait for, command...
+    local signal=$1 await=$2 pid
+    shift 2
+    "$sluice" "$@" >"$tmp/cut.out" 2>"$tmp/cut.err" &
+    pid=$!
+    for _ in $(seq 200); do eval "$await" && break; sleep 0.05; done
+    kill -"$signal" $pid
+    wait $pid
+    [ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ] && grep -q "^sluice $1: interrupted" "$tmp/cut.err"
+    ok "$1: SIG$signal, nothing stays behind ($(ls "$tmp/cut") $(head -2 "$tmp/cut.err"))" $?
+    rm -f "$tmp"/cut/*
+}
+slow=(--ram 24M --io-fault late=5ms)
+for signal in INT TERM; do
+    interrupted $signal '[ -n "$(ls "$tmp/cut")" ]' logits -q -m $golden/model.gguf --tokens $golden/tokens.i32 --out "$tmp/cut/x" \
+        --chunk 1 --io-fault late=20ms
+    interrupted $signal '[ -n "$(ls "$tmp/cut")" ]' synth -q --arch qwen3 --layers 40 --hidden 2048 --type q8_0 -o "$tmp/cut/x"
+    interrupted $signal '[ -s "$tmp/cut.err" ]' trace -m $demo --random 8 -n 4000 "${slow[@]}" -o "$tmp/cut/x"
+    interrupted $signal '[ -s "$tmp/cut.err" ]' bench -m $demo -p 0 -n 100 -r 9 "${slow[@]}" --json "$tmp/cut/x"
+done
 
 # ---- weights that cannot be meant
 cp tests/golden/data/llama3/model.gguf "$tmp/rope.gguf"

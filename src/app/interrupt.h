@@ -1,0 +1,17 @@
+/* interrupt: SIGINT and SIGTERM ask a command to end by itself, so that it says so and leaves no half-written file.
+ *
+ * Every command that takes long catches both: whoever runs sluice under timeout(1), a service manager or a batch system
+ * sends SIGTERM where a terminal sends SIGINT.  A second signal ends the process at once, whatever it waits for. */
+#ifndef SLUICE_APP_INTERRUPT_H
+#define SLUICE_APP_INTERRUPT_H
+
+#include <sluice.h>
+
+/* Not 0 once a signal came; what sluice_params.cancel points to. */
+extern volatile int interrupt_flag;
+
+void interrupt_catch(void);
+/* Says why something of the library failed, or that it was interrupted; returns 1. */
+int interrupt_fail(const char *command, int rc, const struct sluice_error *e);
+
+#endif
