@@ -34,10 +34,10 @@ struct bench_phase {
     uint32_t n_tok;       /* of one repetition; 0: the phase was not run */
     double tok_s;         /* median over repetitions */
     double tok_s_min, tok_s_max;
-    double bytes_read_per_tok, bytes_hint_per_tok, bytes_touched_per_tok, bytes_dense_per_tok;
+    double bytes_read_per_tok, bytes_hint_per_tok, bytes_touched_per_tok;
     double hit_rate;
     double hint_recall, hint_recall2, hint_precision, hint_share; /* < 0: no look-ahead */
-    double wait_s, compute_s, else_s; /* of the repetition of median speed */
+    double wait_s, compute_s, else_s; /* of the repetition of median speed (the upper of two) */
     double joules_per_tok; /* < 0: not measurable here */
     double fraction_causal, fraction_overlap; /* medians over repetitions */
 };
@@ -82,7 +82,7 @@ void bench_table(FILE *out, const struct bench_result *r, int n);
 int bench_csv(FILE *out, const struct bench_result *r, int n);
 /* One result as an object, several as an array. malloc'ed text, NULL without memory. */
 char *bench_json(const struct bench_params *p, const struct bench_result *r, int n);
-/* Tokens a second over budgets, with both limits. */
+/* Tokens a second over budgets, with both limits, on a logarithmic axis. */
 int bench_svg(FILE *out, const struct bench_params *p, const struct bench_result *r, int n);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/log.h"
 
 #include <jansson.h>
+#include <math.h>
 
 static const char *budget_name(uint64_t b, char *buf, size_t cap)
 {
@@ -159,24 +160,66 @@ static double value_of(const struct bench_result *r, int series)
     return series == 0 ? r->decode.tok_s : limit_of(r, series == 2);
 }
 
+/* The next gridline, 1, 2 and 5 in each decade or finer ones: the first above v (up) or the last below it. */
+static double gridline(double v, bool fine, bool up)
+{
+    static const double wide[] = {1, 2, 5, 10}, narrow[] = {1, 1.5, 2, 3, 4, 5, 7, 10};
+    const double *step = fine ? narrow : wide;
+    const int n = fine ? 8 : 4;
+    double decade = pow(10, floor(log10(v) + 1e-9)), r = v / decade;
+    if (up) {
+        for (int i = 0; i < n; i++)
+            if (step[i] > r * (1 + 1e-9))
+                return decade * step[i];
+        return decade * 10 * step[1];
+    }
+    for (int i = n - 1; i >= 0; i--)
+        if (step[i] < r * (1 - 1e-9))
+            return decade * step[i];
+    return decade / 10 * step[n - 2];
+}
+
+/* A logarithmic axis: budgets far apart stay readable in one picture, and a fraction of a limit is the same
+ * distance everywhere. */
+struct axis { double lo, hi; bool fine; };
+
+static struct axis choose_axis(const struct bench_result *r, int n)
+{
+    struct axis a = {.lo = 0, .hi = 0};
+    for (int i = 0; i < n; i++)
+        for (int s = 0; s < 3; s++) {
+            double v = value_of(&r[i], s);
+            if (v <= 0)
+                continue;
+            a.lo = a.lo > 0 && a.lo < v ? a.lo : v;
+            a.hi = a.hi > v ? a.hi : v;
+        }
+    if (a.lo <= 0)
+        a.lo = a.hi = 1; /* nothing was decoded */
+    a.fine = a.hi < 8 * a.lo;
+    a.lo = gridline(0.85 * a.lo, a.fine, false); /* room for a number below the point */
+    a.hi = gridline(a.hi, a.fine, true);
+    return a;
+}
+
+static double y_of(const struct axis *a, double v)
+{
+    return H - BOTTOM - (H - TOP - BOTTOM) * log(v / a->lo) / log(a->hi / a->lo);
+}
+
 int bench_svg(FILE *out, const struct bench_params *p, const struct bench_result *r, int n)
 {
     static const struct { const char *name, *colour; } series[] = {
         {"decode", "#1b6ca8"}, {"causal limit", "#c0392b"}, {"overlap limit", "#7f8c8d"}};
-    double top = 1e-9;
-    for (int i = 0; i < n; i++)
-        for (int s = 0; s < 3; s++)
-            top = value_of(&r[i], s) > top ? value_of(&r[i], s) : top;
-    top *= 1.1;
+    const struct axis a = choose_axis(r, n);
     fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" "
             "font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n", W, H);
-    fprintf(out, "<text x=\"%d\" y=\"20\" font-size=\"14\">tokens a second over budgets (%u tokens decoded)</text>\n", LEFT,
-            p->n_gen);
-    for (int g = 0; g <= 5; g++) {
-        double y = H - BOTTOM - (H - TOP - BOTTOM) * g / 5.0;
+    fprintf(out, "<text x=\"%d\" y=\"20\" font-size=\"14\">tokens a second over budgets (%u tokens decoded; log scale)"
+            "</text>\n", LEFT, p->n_gen);
+    for (double g = a.lo; g <= a.hi * (1 + 1e-9); g = gridline(g, a.fine, true))
         fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/>"
-                "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n", LEFT, W - RIGHT, y, y, LEFT - 6, y + 4, top * g / 5);
-    }
+                "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n", LEFT, W - RIGHT, y_of(&a, g), y_of(&a, g),
+                LEFT - 6, y_of(&a, g) + 4, g);
     double step = n > 1 ? (double)(W - LEFT - RIGHT - 60) / (n - 1) : 0;
     for (int i = 0; i < n; i++) {
         char b[32];
@@ -187,11 +230,17 @@ int bench_svg(FILE *out, const struct bench_params *p, const struct bench_result
         fprintf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"2\"%s points=\"", series[s].colour,
                 s ? " stroke-dasharray=\"5 4\"" : "");
         for (int i = 0; i < n; i++)
-            fprintf(out, "%.1f,%.1f ", LEFT + 30 + step * i,
-                    H - BOTTOM - (H - TOP - BOTTOM) * value_of(&r[i], s) / top);
+            if (value_of(&r[i], s) > 0)
+                fprintf(out, "%.1f,%.1f ", LEFT + 30 + step * i, y_of(&a, value_of(&r[i], s)));
         fprintf(out, "\"/>\n<text x=\"%d\" y=\"%d\" fill=\"%s\">%s</text>\n", LEFT + 10 + 110 * s, H - 12, series[s].colour,
                 series[s].name);
     }
+    for (int i = 0; i < n; i++)
+        if (r[i].decode.tok_s > 0)
+            fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/><text x=\"%.1f\" y=\"%.1f\" fill=\"%s\" "
+                    "text-anchor=\"middle\">%.*f</text>\n", LEFT + 30 + step * i, y_of(&a, r[i].decode.tok_s),
+                    series[0].colour, LEFT + 30 + step * i, y_of(&a, r[i].decode.tok_s) + 18, series[0].colour,
+                    r[i].decode.tok_s < 10 ? 2 : r[i].decode.tok_s < 100, r[i].decode.tok_s);
     fprintf(out, "</svg>\n");
     return ferror(out);
 }

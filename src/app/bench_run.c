@@ -180,6 +180,14 @@ static int run_phase(struct bench *b, uint32_t n, bool at_once, struct totals *t
     return 0;
 }
 
+struct rep_speed { double tok_s; uint32_t rep; };
+
+static int compare_speeds(const void *a, const void *b)
+{
+    const struct rep_speed *x = a, *y = b;
+    return x->tok_s != y->tok_s ? (x->tok_s > y->tok_s) - (x->tok_s < y->tok_s) : (x->rep > y->rep) - (x->rep < y->rep);
+}
+
 static int compare_doubles(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -226,7 +234,8 @@ static void summarise(struct bench_phase *ph, const struct bench *b, const struc
                       double ram_bytes_s)
 {
     uint32_t n_reps = b->p->n_reps;
-    double v[BENCH_MAX_REPS], causal[BENCH_MAX_REPS], overlap[BENCH_MAX_REPS];
+    struct rep_speed v[BENCH_MAX_REPS];
+    double causal[BENCH_MAX_REPS], overlap[BENCH_MAX_REPS];
     double n = (double)n_reps * n_tok, joules = 0;
     struct sluice_stats a = {0};
     memset(ph, 0, sizeof *ph);
@@ -235,7 +244,7 @@ static void summarise(struct bench_phase *ph, const struct bench *b, const struc
     for (uint32_t i = 0; i < n_reps; i++) {
         const struct bench_rates r = {.disk_bytes_s = (b->disk[i] + b->disk[i + 1]) / 2, .ram_bytes_s = ram_bytes_s};
         double s = (double)t[i].ns / 1e9;
-        v[i] = n_tok / s;
+        v[i] = (struct rep_speed){n_tok / s, i};
         causal[i] = causal_seconds(b, &t[i], &r) / s;
         overlap[i] = larger((double)t[i].st.bytes_read / r.disk_bytes_s,
                             (double)t[i].st.bytes_touched / r.ram_bytes_s) / s;
@@ -243,9 +252,11 @@ static void summarise(struct bench_phase *ph, const struct bench *b, const struc
         add_stats(&a, &t[i].st);
     }
     ph->n_tok = n_tok;
-    ph->tok_s = median(v, n_reps); /* sorts */
-    ph->tok_s_min = v[0];
-    ph->tok_s_max = v[n_reps - 1];
+    qsort(v, n_reps, sizeof *v, compare_speeds);
+    ph->tok_s = (v[(n_reps - 1) / 2].tok_s + v[n_reps / 2].tok_s) / 2;
+    ph->tok_s_min = v[0].tok_s;
+    ph->tok_s_max = v[n_reps - 1].tok_s;
+    split_time(ph, &t[v[n_reps / 2].rep]);
     ph->fraction_causal = median(causal, n_reps);
     ph->fraction_overlap = median(overlap, n_reps);
     ph->bytes_read_per_tok = (double)a.bytes_read / n;
@@ -257,9 +268,6 @@ static void summarise(struct bench_phase *ph, const struct bench *b, const struc
     ph->hint_share = t[0].n_pass == n_tok ? (double)a.n_tok_hint / n : -1; /* passes of one token decode */
     ph->hit_rate = a.expert_requests ? (double)a.expert_hits / (double)a.expert_requests : 1;
     ph->joules_per_tok = joules < 0 ? -1 : joules / n;
-    for (uint32_t i = 0; i < n_reps; i++)
-        if (n_tok / ((double)t[i].ns / 1e9) == v[n_reps / 2])
-            split_time(ph, &t[i]);
 }
 
 /* What nobody waits for twice: memory that the kernel has yet to clear, an untrained branch predictor; and where every

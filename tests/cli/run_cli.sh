@@ -226,6 +226,10 @@ for kv in f16 f32; do
         >"$tmp/out" 2>"$tmp/err" && grep -q '"random_depth": true' "$tmp/deep.json" && ! grep -q '"tok_s": 0.0' "$tmp/deep.json"
     ok "bench: behind random keys and values, $kv" $?
 done
+"$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 0 -n 2 -r 2 --sweep 60M,100M,unlimited --svg "$tmp/sweep.svg" >/dev/null &&
+    grep -o 'points="[^"]*' "$tmp/sweep.svg" | tr ' ' '\n' |
+    awk -F, 'NF == 2 {n++; if ($2 < 40 || $2 > 360) bad = 1} END {exit bad || n != 9}'
+ok "bench --sweep: three lines of three points within the picture" $?
 [ "$(wc -l <"$tmp/bench.csv")" = 3 ] && grep -q '<svg' "$tmp/bench.svg"; ok "bench: CSV and picture" $?
 
 # ---- warm start: the next run begins with what the last one used, and says the same
