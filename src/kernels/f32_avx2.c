@@ -1,5 +1,6 @@
 /* f32_avx2: products with float activations, AVX2.  kern.h's 16 virtual lanes are two registers for each
  * pair of a row and a token; tiles of 2 rows and 3 tokens keep 12.  As f32_avx512.c otherwise. */
+#include "kernels/fetch.h"
 #include "kernels/f32_x86.h"
 #include "kernels/qdec_x86.h"
 
@@ -45,7 +46,6 @@ QDEC_INLINE void f256_tile(uint32_t type, const struct f256_rows *a, const float
 {
     __m256 acc[2][TILE_R][TILE_T];
     const uint32_t size = type == DTYPE_F32 ? 4 : 2;
-    const char *ahead = (const char *)a->w + (size_t)R * a->row_bytes;
     uint32_t i = 0;
     QDEC_UNROLL
     for (int r = 0; r < R; r++) {
@@ -57,7 +57,7 @@ QDEC_INLINE void f256_tile(uint32_t type, const struct f256_rows *a, const float
         if (T == 1) { /* memory decides: ask for the next rows, in order, each line once */
             QDEC_UNROLL
             for (uint32_t k = 0; k < ((uint32_t)R * size + 3) / 4; k++)
-                _mm_prefetch(ahead + (size_t)R * i * size + 64 * k, _MM_HINT_T0);
+                fetch_line((uintptr_t)a->w + (size_t)R * (a->row_bytes + i * size) + 64 * k);
         }
         QDEC_UNROLL
         for (int h = 0; h < 2; h++) {

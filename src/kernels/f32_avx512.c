@@ -2,6 +2,7 @@
  *
  * kern.h's 16 virtual lanes are one register for each pair of a row and a token; tiles of 4 rows and 6
  * tokens keep 24 of them.  Quantised rows are dequantised into scratch first, 4 at a time. */
+#include "kernels/fetch.h"
 #include "kernels/f32_x86.h"
 #include "kernels/qdec_x86.h"
 
@@ -59,12 +60,11 @@ QDEC_INLINE void f512_tile(uint32_t type, const struct f512_rows *a, const float
             acc[r][t] = _mm512_setzero_ps();
     }
     const uint32_t size = type == DTYPE_F32 ? 4 : 2;
-    const char *ahead = (const char *)a->w + (size_t)R * a->row_bytes; /* the next rows, each line once */
     for (; i + 32 <= a->n; i += 32) {
-        if (T == 1) { /* memory decides: ask ahead, in order */
+        if (T == 1) { /* memory decides: ask for the next rows, in order, each line once */
             QDEC_UNROLL
             for (uint32_t k = 0; k < (uint32_t)R * size / 2; k++)
-                _mm_prefetch(ahead + (size_t)R * i * size + 64 * k, _MM_HINT_T0);
+                fetch_line((uintptr_t)a->w + (size_t)R * (a->row_bytes + i * size) + 64 * k);
         }
         f512_step(type, a, x, i, 0xffff, true, R, T, acc);
         f512_step(type, a, x, i + 16, 0xffff, true, R, T, acc);

@@ -1,6 +1,7 @@
 /* q_avx2: q8 products of every quantised type with AVX2, few tokens; and the table.  See q_avx2.h. */
 #include "kernels/q_avx2.h"
 
+#include "kernels/fetch.h"
 #include "kernels/kern_types.h"
 #include "kernels/qpanel_avx2.h"
 
@@ -12,7 +13,7 @@ enum {
 QDEC_INLINE void q256_prefetch(const uint8_t *p, size_t ahead, size_t n)
 {
     for (size_t i = 0; i < n; i += 64)
-        _mm_prefetch((const char *)p + ahead + i, _MM_HINT_T0);
+        fetch_line((uintptr_t)p + ahead + i);
 }
 
 /* ---- blocks of 256 ---- */

@@ -2,6 +2,7 @@
  * q_avx512.h. */
 #include "kernels/qpanel_avx512.h"
 
+#include "kernels/fetch.h"
 #include "kernels/kern_types.h"
 
 enum {
@@ -12,7 +13,7 @@ enum {
 QDEC_INLINE void q512_prefetch(const uint8_t *p, size_t ahead, size_t n)
 {
     for (size_t i = 0; i < n; i += 64)
-        _mm_prefetch((const char *)p + ahead + i, _MM_HINT_T0);
+        fetch_line((uintptr_t)p + ahead + i);
 }
 
 /* ---- blocks of 256 ---- */

@@ -8,6 +8,7 @@
 #ifndef SLUICE_KERNELS_Q_LANES_H
 #define SLUICE_KERNELS_Q_LANES_H
 
+#include "kernels/fetch.h"
 #include "kernels/q_avx512.h"
 
 enum {
@@ -51,7 +52,7 @@ QDEC_INLINE void lanes_prefetch(const uint8_t *s, size_t row_bytes)
 {
     QDEC_UNROLL
     for (uint32_t r = 16; r < 32; r++)
-        _mm_prefetch((const char *)s + r * row_bytes, _MM_HINT_T0);
+        fetch_line((uintptr_t)s + r * row_bytes);
 }
 
 QDEC_INLINE size_t lanes_token(const struct q8_args *a, uint32_t t)

@@ -2,6 +2,8 @@
  * that of q_avx512.c, whose functions still serve many tokens. */
 #include "kernels/q_vbmi.h"
 
+#include "kernels/fetch.h"
+
 #include <pthread.h>
 
 enum {
@@ -68,8 +70,8 @@ QDEC_INLINE void vbmi_few(uint32_t type, const struct q8_args *a, uint32_t t0, c
                 struct vbmi_block blk[2];
                 s[1] = r + 1 < nr ? s[0] + a->row_bytes : s[0];
                 for (size_t i = 0; i < bytes; i += 64) {
-                    _mm_prefetch((const char *)s[0] + 16 * a->row_bytes + i, _MM_HINT_T0);
-                    _mm_prefetch((const char *)s[1] + 16 * a->row_bytes + i, _MM_HINT_T0);
+                    fetch_line((uintptr_t)s[0] + 16 * a->row_bytes + i);
+                    fetch_line((uintptr_t)s[1] + 16 * a->row_bytes + i);
                 }
                 vbmi_unpack(type, s, blk);
                 d_raw[r] = blk[0].d;

@@ -7,6 +7,8 @@
  * from memory. */
 #include "kernels/qpanel_avx512.h"
 
+#include "kernels/fetch.h"
+
 /* ---- a chunk and a tile ---- */
 
 QDEC_INLINE __m512i tile_bcast(const uint8_t *p) { return _mm512_set1_epi32((int)qdec_u32(p)); }
@@ -249,11 +251,11 @@ static uint32_t tile_room(const struct qpanel *p, uint32_t n_tok, uint32_t n, ui
 enum { SUMS_AT = (QP_ROOM + 4095) / 4096 * 4096, SUMS_MOST = 240 };
 
 /* Asks for a chunk of 16 rows: the same one of the next panel, so that each line is asked for once. */
-static void panel_prefetch(const uint8_t *w, size_t row_bytes, uint32_t bytes)
+static void panel_prefetch(uintptr_t w, size_t row_bytes, uint32_t bytes)
 {
     for (uint32_t r = 0; r < 16; r++)
         for (uint32_t i = 0; i < bytes; i += 64)
-            _mm_prefetch((const char *)w + r * row_bytes + i, _MM_HINT_T0);
+            fetch_line(w + r * row_bytes + i);
 }
 
 static void panel_run(const struct qpanel *p, const struct q8_args *a, uint32_t t0, uint32_t n_tok)
@@ -281,7 +283,7 @@ static void panel_run(const struct qpanel *p, const struct q8_args *a, uint32_t 
             const uint32_t left = a->n - 256 * c < 256 ? a->n - 256 * c : 256;
             const uint8_t *tile = tiles + stride * c;
             float *s = sum;
-            panel_prefetch(w + 16 * a->row_bytes + c * chunk_bytes, a->row_bytes, chunk_bytes);
+            panel_prefetch((uintptr_t)w + 16 * a->row_bytes + c * chunk_bytes, a->row_bytes, chunk_bytes);
             p->pack(w, a->row_bytes, nr, a->n, c, chunk);
             for (uint32_t i = 0; i < n_tiles; i++) {
                 const uint32_t T = tile_room(p, n_tok, n_tiles, i);

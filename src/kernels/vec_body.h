@@ -2,6 +2,7 @@
  * vec_<isa>.c defines v16, i16, m16, their operations, VEC_LEVEL, VEC_TABLE and the register tile
  * sizes VEC_QT, VEC_KT, VEC_DT, VEC_PT, then includes this file.  Tile sizes change which values are
  * computed side by side, never the operations that make one value. */
+#include "kernels/fetch.h"
 #include "kernels/vec_math.h"
 
 #include <math.h>

@@ -53,7 +53,7 @@ static void vec_conv(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const f
  *
  * The last sweep finds S in the core's first cache and asks for next_S meanwhile, the part that comes next. */
 static inline __attribute__((always_inline)) void vec_delta_cols(const struct vec_delta *a, float *S,
-                                                                 float *vo, const float *next_S, int np)
+                                                                 float *vo, uintptr_t next_S, int np)
 {
     const float *q = a->q, *k = a->k;
     const size_t ld = a->ld;
@@ -73,7 +73,6 @@ static inline __attribute__((always_inline)) void vec_delta_cols(const struct ve
         }
     }
     for (uint32_t t = 0;; t++, q += a->ld_x, vo += a->ld_x) {
-        const float *next = k + a->ld_x;
         const bool last = t + 1 == a->n_tok;
         const v16 beta = v_set1(a->beta[t]);
 #pragma GCC unroll 4
@@ -83,6 +82,7 @@ static inline __attribute__((always_inline)) void vec_delta_cols(const struct ve
         }
         if (last)
             break;
+        const float *next = k + a->ld_x;
         g = v_set1(a->g[t + 1]);
         for (uint32_t i = 0; i < a->d_k; i++) {
             const v16 ki = v_set1(k[i]), qi = v_set1(q[i]), ni = v_set1(next[i]);
@@ -108,7 +108,7 @@ static inline __attribute__((always_inline)) void vec_delta_cols(const struct ve
             s = v_fma(ki, d[c], one ? v_mul(s, g) : s);
             v_store(S + i * ld + 16 * c, s);
             y[c] = v_fma(s, qi, y[c]);
-            __builtin_prefetch(next_S + i * ld + 16 * c, 1);
+            fetch_line_to_write(next_S + (i * ld + 16 * (size_t)c) * sizeof *S);
         }
     }
 #pragma GCC unroll 4
@@ -118,14 +118,15 @@ static inline __attribute__((always_inline)) void vec_delta_cols(const struct ve
 
 static void vec_delta(const struct vec_delta *a)
 {
-    const float *beyond = a->S + a->d_k * a->ld; /* the next head's, where heads lie side by side */
+    /* The next head's, where heads lie side by side. */
+    const uintptr_t S = (uintptr_t)a->S, beyond = S + a->d_k * a->ld * sizeof *a->S;
     uint32_t c = 0;
     for (; c + 16 * VEC_PT <= a->n_col; c += 16 * VEC_PT) {
-        const float *next = c + 32 * VEC_PT <= a->n_col ? a->S + c + 16 * VEC_PT : beyond;
+        const uintptr_t next = c + 32 * VEC_PT <= a->n_col ? S + (c + 16 * VEC_PT) * sizeof *a->S : beyond;
         vec_delta_cols(a, a->S + c, a->v + c, next, VEC_PT);
     }
     for (; c + 16 <= a->n_col; c += 16)
-        vec_delta_cols(a, a->S + c, a->v + c, a->S + c + 16, 1);
+        vec_delta_cols(a, a->S + c, a->v + c, S + (c + 16) * sizeof *a->S, 1);
     if (c == a->n_col)
         return;
     struct vec_delta one = *a; /* the columns that are left: token by token, padded with zeros */
@@ -133,7 +134,7 @@ static void vec_delta(const struct vec_delta *a)
     for (uint32_t t = 0; t < a->n_tok; t++, one.q += a->ld_x, one.k += a->ld_x, one.g++, one.beta++) {
         float pad[16] = {0}, *v = a->v + t * a->ld_x + c;
         memcpy(pad, v, (a->n_col - c) * sizeof *pad);
-        vec_delta_cols(&one, a->S + c, pad, a->S + c, 1);
+        vec_delta_cols(&one, a->S + c, pad, S + c * sizeof *a->S, 1);
         memcpy(v, pad, (a->n_col - c) * sizeof *pad);
     }
 }
