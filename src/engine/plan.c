@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "blocks/blocks.h"
+#include "stream/hot_set.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,7 @@ static uint64_t scratch_bytes(const struct sizes *z, uint32_t chunk)
     /* embedding rows, tokens, offsets */
     n = sat_add(n, sat_mul(chunk, plan_embd_row_bytes(m) + 64));
     n = sat_add(n, weight_store_fixed_bytes(z->u, 0));
+    n = sat_add(n, hot_set_bytes(z->u->n_units)); /* whether it is asked for or not: so little shall not change a plan */
     return n;
 }
 

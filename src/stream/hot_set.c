@@ -77,6 +77,12 @@ static uint64_t get(const unsigned char *p, int n_bytes)
     return v;
 }
 
+uint64_t hot_set_bytes(uint32_t n_units)
+{
+    /* the list, and beside it the file's bytes with a bit for each unit, or the heat and the order that it is made from */
+    return HEAD_BYTES + TAIL_BYTES + (uint64_t)n_units * (sizeof(struct hot_unit) + ENTRY_BYTES + 1);
+}
+
 /* What is wrong with the n_bytes of a file, or NULL. */
 static const char *parse(const unsigned char *p, size_t n_bytes, uint64_t identity, uint32_t n_units,
                          struct hot_unit *units, uint32_t *n)

@@ -21,6 +21,9 @@
 
 struct hot_unit { uint32_t unit, heat; }; /* heat: uses, aged; 0: not counted */
 
+/* Memory that reading or writing such a file takes at most, the caller's list of units included. */
+uint64_t hot_set_bytes(uint32_t n_units);
+
 /* 0 where the model has no file to know it by. */
 uint64_t hot_set_identity(const struct model *m);
 
