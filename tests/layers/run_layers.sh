@@ -53,6 +53,13 @@ mapfile -t all < <(list | while read -r f; do [ -f "$f" ] && echo "$f"; done)
 bad=$(grep -nIE '(^|[^[:alnum:]_.])/(wor[k]|roo[t]|hom[e])/[[:alnum:]_.]|\.\./share[d]/' "${all[@]}" | grep -vE '^tests/references/.*\.\./share[d]/' | cut -c1-160)
 check "no paths of one machine" "$bad"
 
+# Names in capitals stand for any; what a command writes is named without its folder.
+bad=$(grep -noE '\b(src|tests|docs|bench|demo|tools|man|examples|include)/[a-z0-9_./-]*[a-z0-9]' README.md CONTRIBUTING.md CHANGELOG.md \
+    docs/*.md | while IFS=: read -r file line path; do
+        [ -e "$path" ] || compgen -G "$path*" >/dev/null || echo "$file:$line: $path does not exist"
+    done)
+check "paths that the documents name exist" "$bad"
+
 mapfile -t code < <(printf '%s\n' "${all[@]}" | grep -E '^(src|include|tests|examples)/.*\.[ch]$')
 bad=$(awk 'length($0) > 140 && FILENAME !~ "/data/" {print FILENAME ":" FNR ": " length($0) " characters"}' \
     "${code[@]}" | head -20)
