@@ -75,9 +75,6 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
 int bench_fill(struct sluice_context *c, uint32_t seq, uint32_t n_tok, uint64_t seed,
                struct sluice_error *err) SLUICE_MUST_CHECK;
 
-/* Energy used so far in joules, from RAPL (Linux powercap), or < 0. */
-double bench_energy_joules(void);
-
 void bench_table(FILE *out, const struct bench_result *r, int n);
 int bench_csv(FILE *out, const struct bench_result *r, int n);
 /* One result as an object, several as an array. malloc'ed text, NULL without memory. */

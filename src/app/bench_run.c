@@ -2,6 +2,7 @@
 #include "app/bench.h"
 
 #include "app/synth.h"
+#include "base/energy.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "engine/engine.h"
@@ -160,7 +161,7 @@ static int run_phase(struct bench *b, uint32_t n, bool at_once, struct totals *t
     if (!t->passes)
         return err_set(err, SLUICE_ENOMEM, "no memory for the bytes of %u passes", t->n_pass);
     sluice_context_reset_stats(b->ctx);
-    double j0 = bench_energy_joules();
+    double j0 = energy_joules("");
     for (uint32_t i = 0; i < t->n_pass; i++) {
         b->l.missed = t->passes + (size_t)i * 2 * n_layer;
         b->l.experts = b->l.missed + n_layer;
@@ -174,7 +175,7 @@ static int run_phase(struct bench *b, uint32_t n, bool at_once, struct totals *t
         end_layer(&b->l);
         b->l.il = UINT32_MAX;
     }
-    double j1 = bench_energy_joules();
+    double j1 = energy_joules("");
     t->joules = j0 < 0 || j1 < j0 ? -1 : j1 - j0; /* the counter wraps now and then */
     sluice_context_get_stats(b->ctx, &t->st);
     return 0;
