@@ -5,7 +5,8 @@
 #                    [-p 512] [-n 32] [-r 3] [-T 600] [-k "128 own"] [-L "--repack 0"]
 #
 #   -s  sluice (default build/sluice);  -l  llama.cpp's llama-bench;  -i  ik_llama.cpp's llama-bench;
-#   -I  ik_llama.cpp's llama-sweep-bench: under a limit it runs with --prefetch-experts, which its llama-bench lacks
+#   -I  ik_llama.cpp's llama-sweep-bench: under a limit it runs with --prefetch-experts, which its llama-bench lacks;
+#       without its warm-up, which reads every expert through the limit and measures nothing
 #   -b  budgets; each is also the limit of the memory cgroup (v1) in which every program of its rows runs,
 #       with the page cache dropped first.  "none" = everything in memory, warm.  Default: none.
 #   -r  rounds; programs alternate within a round, the table has medians.  -T  seconds after which a run is given up.
@@ -98,12 +99,16 @@ run_llama() { # budget, program, more arguments
         END {print v[1] ? v[1] : "-", v[2] ? v[2] : "-", peak, "- -"}' "$tmp/l.csv"
 }
 run_sweep() { # budget, program
-    # Two windows of a prompt each; the second is not cold any more.  A run that is given up may have printed the first.
+    # Two windows, each of n_gen tokens and then a prompt, and the better of both figures: the first is cold, and the
+    # second was at times slower still.  A run that is given up may have printed the first.
     limited "$1" "$2" -m "$model" -c "$((2 * n_prompt))" -b "$n_prompt" -ub "$n_prompt" -n "$n_gen" -t "$threads" \
-        --prefetch-experts --output-format jsonl >"$tmp/l.jsonl" 2>&1
+        --no-warmup --prefetch-experts --output-format jsonl >"$tmp/l.jsonl" 2>&1
     awk -v peak="$(cat "$tmp/peak")" '
         function field(name, s) {s = $0; sub(".*\"" name "\": *", "", s); return s + 0}
-        /speed_pp/ && n++ < 2 {p = field("speed_pp"); g = field("speed_tg")}
+        /speed_pp/ && n++ < 2 {
+            if (field("speed_pp") > p) p = field("speed_pp")
+            if (field("speed_tg") > g) g = field("speed_tg")
+        }
         END {printf "%s %s %s - -\n", n ? p : "-", n ? g : "-", peak}' "$tmp/l.jsonl"
 }
 
@@ -143,7 +148,7 @@ for b in $budgets; do
         extra=()
         [ "$b" = none ] || read -ra extra <<<"$under_limit"
         peer 2 llama.cpp run_llama "$llama" "$b" "${extra[@]}"
-        [ "$b" != none ] && [ -n "$sweep" ] || peer 3 ik_llama.cpp run_llama "$ik" "$b"
+        peer 3 ik_llama.cpp run_llama "$ik" "$b"
         [ "$b" = none ] || peer 4 "ik_llama.cpp --prefetch-experts" run_sweep "$sweep" "$b"
     done
     for f in "$tmp"/row.*; do
