@@ -5,5 +5,6 @@
 void kern_init_vbmi(struct kern *k)
 {
     q_vbmi_init(k);
+    qiq1_vbmi_init(k);
     q_lanes_vbmi_init(k);
 }

@@ -1,4 +1,4 @@
-/* q_vbmi: q8 products of IQ1 to IQ3 for few tokens with VBMI and GFNI.  See q_vbmi.h; the order of sums is
+/* q_vbmi: q8 products of IQ2 and IQ3 for few tokens with VBMI and GFNI.  See q_vbmi.h; the order of sums is
  * that of q_avx512.c, whose functions still serve many tokens. */
 #include "kernels/q_vbmi.h"
 
@@ -11,7 +11,7 @@ enum {
     MANY_TOKENS = 8, /* from here on the panels of AVX-512 are faster */
 };
 
-#define VBMI_TYPES(X) X(IQ2_XXS) X(IQ2_XS) X(IQ2_S) X(IQ3_XXS) X(IQ3_S) X(IQ1_S) X(IQ1_M)
+#define VBMI_TYPES(X) X(IQ2_XXS) X(IQ2_XS) X(IQ2_S) X(IQ3_XXS) X(IQ3_S)
 
 struct vbmi_books q_vbmi_books;
 
@@ -158,12 +158,6 @@ static void fill_books(void)
     book_iq2(b->iq2xxs[0], 256, quant_tables_iq2xxs);
     book_iq2(b->iq2xs[0], 512, quant_tables_iq2xs);
     book_iq2(b->iq2s[0], 1024, quant_tables_iq2s);
-    for (int e = 0; e < 2048; e++) { /* bytes -1, 0, 1 to 0, 1, 2 */
-        uint64_t levels = 0;
-        for (int j = 0; j < 8; j++)
-            levels |= (uint64_t)(uint8_t)((quant_tables_iq1s[e] >> 8 * j & 255) + 1) << 8 * j;
-        book8(b->iq1[0], 2048, e, levels);
-    }
     book_iq3(b->iq3xxs[0], 256, quant_tables_iq3xxs);
     book_iq3(b->iq3s[0], 512, quant_tables_iq3s);
     for (int i = 0; i < 64; i++) {

@@ -1,12 +1,12 @@
 /* q_vbmi: code books in registers, for CPUs that have VBMI and GFNI beside AVX-512 VNNI.
  *
- * IQ1 to IQ3 store an index into a book for each 8 (or 4) weights.  A weight has 3 (or 8) levels, so that
- * a book of 8 weights is two tables of bytes, its *planes*: bit j of plane p is bit p of weight j's level.
- * vpermi2b looks 64 indices up in 128 bytes at once; a book of 256 entries takes two of them and a blend
- * for each plane.  An 8x8 bit transpose (vgf2p8affineqb with the planes as its matrix and 1, 2, 4 .. 128 as
- * its bytes) then turns planes and signs into a small number for each weight, and vpermb that number into
- * the weight.  Two rows at a time, since two blocks have 64 groups of 8 weights: those of row k at byte
- * 32 k of every register here.
+ * IQ2 and IQ3 (and IQ1, for which see qiq1_vbmi.c) store an index into a book for each 8 (or 4) weights.  A
+ * weight has 3 (or 8) levels, so that a book of 8 weights is two tables of bytes, its *planes*: bit j of plane
+ * p is bit p of weight j's level.  vpermi2b looks 64 indices up in 128 bytes at once; a book of 256 entries
+ * takes two of them and a blend for each plane.  An 8x8 bit transpose (vgf2p8affineqb with the planes as its
+ * matrix and 1, 2, 4 .. 128 as its bytes) then turns planes and signs into a small number for each weight, and
+ * vpermb that number into the weight.  Two rows at a time, since two blocks have 64 groups of 8 weights: those
+ * of row k at byte 32 k of every register here.
  *
  * Everything is inlined with a constant type.  Reads a block's bytes and no others. */
 #ifndef SLUICE_KERNELS_Q_VBMI_H
@@ -17,7 +17,7 @@
 /* Books of 4 weights: the first plane has bit 0 of the levels in its low half and bit 1 in its high half, the
  * second has bit 2 in both. */
 struct vbmi_books {
-    uint8_t iq2xxs[2][256], iq2xs[2][512], iq2s[2][1024], iq1[2][2048], iq3xxs[2][256], iq3s[2][512];
+    uint8_t iq2xxs[2][256], iq2xs[2][512], iq2s[2][1024], iq3xxs[2][256], iq3s[2][512];
     /* Where the matrix of a group of 8 comes from: [4 row + i], for weights 64 i .. 64 i + 63 of a row. */
     uint8_t spread8[8][64], spread4[8][64];
     uint8_t even[64], odd[64]; /* the even bytes of two registers, and the odd ones */
@@ -29,6 +29,7 @@ struct vbmi_block { __m512i q[4]; __m256i scale; uint16_t d; };
 
 /* Sets the matmul_q8 of those types that gain. */
 void q_vbmi_init(struct kern *k);
+void qiq1_vbmi_init(struct kern *k); /* IQ1, in a file of its own */
 
 /* ---- pieces ---- */
 
@@ -72,11 +73,6 @@ QDEC_INLINE __m512i vbmi_even_signs(__m512i v, const int low)
 {
     return _mm512_gf2p8affine_epi64_epi8(v, vbmi_each(low ? 0x02040810204080fe : 0x010204081020407f), 0);
 }
-/* Bit `bit` of each byte to all of its bits. */
-QDEC_INLINE __m512i vbmi_smear(__m512i v, const int bit)
-{
-    return _mm512_gf2p8affine_epi64_epi8(v, _mm512_set1_epi8((char)(1 << bit)), 0);
-}
 
 /* 16 odd scales 2 s + 1: those of qword j from the bits of v's qword j from (byte 2k of from) on, s << 1. */
 QDEC_INLINE __m256i vbmi_odd(__m256i v, __m256i from, const int mask)
@@ -98,7 +94,7 @@ QDEC_INLINE __m256i vbmi_odd8(uint32_t v)
     return vbmi_odd(_mm256_set1_epi32((int)v), from, 0x1e);
 }
 
-/* What a number of 3 (books of 8) or 4 bits stands for: level, then sign (IQ1: the shift's). */
+/* What a number of 3 (books of 8) or 4 bits stands for: level, then sign. */
 QDEC_INLINE __m512i vbmi_values(uint32_t type)
 {
     static const uint8_t iq3xxs[16] = {68, 76, 84, 92, 100, 108, 116, 126, 60, 52, 44, 36, 28, 20, 12, 2};
@@ -106,7 +102,6 @@ QDEC_INLINE __m512i vbmi_values(uint32_t type)
     switch (type) {
     case DTYPE_IQ3_XXS: return _mm512_broadcast_i32x4(qdec_load16(iq3xxs));
     case DTYPE_IQ3_S: return _mm512_broadcast_i32x4(qdec_load16(iq3s));
-    case DTYPE_IQ1_S: case DTYPE_IQ1_M: return vbmi_each(0x0910080009120a02); /* 2 10 18, 0 8 16 */
     default: return vbmi_each(0x40152738406b5948); /* 64 + (8 25 43), 64 - the same */
     }
 }
@@ -184,36 +179,6 @@ QDEC_INLINE void vbmi_iq2_s(const uint8_t *const *s, struct vbmi_block *o)
                  vbmi_lookup(q_vbmi_books.iq2s[1], 1024, idx, k), sign, o);
 }
 
-QDEC_INLINE void vbmi_iq1(uint32_t type, const uint8_t *const *s, struct vbmi_block *o)
-{
-    const bool m = type == DTYPE_IQ1_M;
-    __m512i idx = m ? vbmi_load_pair(s[0], s[1]) : vbmi_load_pair(s[0] + 2, s[1] + 2);
-    __m512i h = m ? vbmi_dwords_pair(s[0] + 32, s[1] + 32) : vbmi_dwords_pair(s[0] + 34, s[1] + 34);
-    /* IQ1_M: nibbles of 3 bits of the index and the shift's sign; IQ1_S: words of 4 x 3 bits of the index,
-     * 3 bits of scale, the shift's sign. */
-    __m512i high = vbmi_shift(h, m ? 0x1c1814100c080400 : 0x1916131009060300);
-    __m512i minus = m ? vbmi_smear(high, 3) : vbmi_smear(vbmi_shift(h, 0x1818181808080808), 7);
-    QDEC_UNROLL
-    for (int r = 0; r < 2; r++) {
-        if (m) {
-            const __m256i from = _mm256_set_epi64x(0x3800350032002f, 0x2800250022001f, 0x1800150012000f,
-                                                   0x0800050002003f);
-            uint64_t sc = qdec_u64(s[r] + 48); /* words of four scales and a nibble of d */
-            o[r].scale = vbmi_odd(_mm256_set1_epi64x((long long)sc), from, 0x0e);
-            o[r].d = (uint16_t)_pext_u64(sc, 0xf000f000f000f000);
-        } else {
-            __m256i sc = _mm256_cvtepu32_epi64(qdec_load16(s[r] + 34));
-            o[r].scale = vbmi_odd(sc, _mm256_set1_epi64x(0x1b001b000b000b), 0x0e);
-            o[r].d = qdec_u16(s[r]);
-        }
-    }
-    __mmask64 k[4] = {_mm512_movepi8_mask(idx), _mm512_test_epi8_mask(high, _mm512_set1_epi8(1)),
-                      _mm512_test_epi8_mask(high, _mm512_set1_epi8(2)),
-                      _mm512_test_epi8_mask(high, _mm512_set1_epi8(4))};
-    vbmi_expand8(type, vbmi_lookup(q_vbmi_books.iq1[0], 2048, idx, k),
-                 vbmi_lookup(q_vbmi_books.iq1[1], 2048, idx, k), minus, o);
-}
-
 /* ---- books of 4 weights ---- */
 
 /* Bytes of which bits 0 to 3 are a's, bits 4 to 7 b's. */
@@ -268,7 +233,6 @@ QDEC_INLINE void vbmi_unpack(uint32_t type, const uint8_t *const *s, struct vbmi
     case DTYPE_IQ2_XXS: vbmi_iq2_xxs(s, o); break;
     case DTYPE_IQ2_XS: vbmi_iq2_xs(s, o); break;
     case DTYPE_IQ2_S: vbmi_iq2_s(s, o); break;
-    case DTYPE_IQ1_S: case DTYPE_IQ1_M: vbmi_iq1(type, s, o); break;
     default: vbmi_iq3(type, s, o); break;
     }
 }
