@@ -291,9 +291,11 @@ void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t r
         return;
     }
     unit_cache_loaded(ws->cache, slot);
-    if (s->entry != UNIT_CACHE_NONE)
+    if (s->entry != UNIT_CACHE_NONE) {
         entry_ready(&ws->ticket, s->entry);
-    else if (s->warm)
+        if (!s->hint) /* what hints had begun is no sign that the reads of this ticket come */
+            ws->ticket.n_last = 0;
+    } else if (s->warm)
         unit_cache_unpin_early(ws->cache, slot);
     else if (s->hint)
         unit_cache_unpin_ahead(ws->cache, slot);
@@ -341,6 +343,7 @@ static bool give_way(struct weight_store *ws, struct weight_ticket *t, uint32_t 
         if (e->state != ENTRY_READY)
             continue;
         e->state = ENTRY_WANTED;
+        t->n_want++;
         ws->slots[e->slot].entry = UNIT_CACHE_NONE;
         ws->stats.hits -= e->hit;
         e->hit = false;
@@ -363,13 +366,23 @@ static uint32_t begin(struct weight_store *ws, const struct weight_ticket *t)
     return slot;
 }
 
+/* True where the next wanted unit had better wait although io has room for it. */
+static bool hold_back(const struct weight_store *ws, const struct weight_ticket *t)
+{
+    if (t->sweep)
+        return false; /* has its window */
+    if (t->ordered)
+        return ws->n_loading >= 2 &&
+               ws->n_loading * ws->sources[t->src].slot_bytes >= STORE_ORDERED_BYTES;
+    return t->n_want <= t->n_last;
+}
+
 void weight_store_expert_start(struct weight_store *ws)
 {
     struct weight_ticket *t = &ws->ticket;
     if (!t->live || t->failed)
         return;
     uint32_t n_runs = ws->sources[t->src].n_runs;
-    uint64_t wave = t->ordered ? 4 * STORE_WAVE_BYTES : STORE_WAVE_BYTES;
     for (; t->next_want < t->n; t->next_want++) {
         struct store_entry *e = &t->entries[t->next_want];
         if (e->state != ENTRY_WANTED)
@@ -378,10 +391,10 @@ void weight_store_expert_start(struct weight_store *ws)
         if (slot != UNIT_CACHE_NONE) {
             if (!attach(ws, t, t->next_want, slot))
                 return;
+            t->n_want--;
             continue;
         }
-        if (!weight_store_room(ws, n_runs) ||
-            (!t->sweep && ws->n_loading >= 2 && ws->n_loading * ws->sources[t->src].slot_bytes >= wave))
+        if (!weight_store_room(ws, n_runs) || hold_back(ws, t))
             return;
         slot = begin(ws, t);
         if (slot == UNIT_CACHE_NONE && t->ordered && t->next_want - t->next_hand < STORE_GIVE_UNITS &&
@@ -393,6 +406,7 @@ void weight_store_expert_start(struct weight_store *ws)
         ws->slots[slot].entry = t->next_want;
         e->slot = slot;
         e->state = ENTRY_LOADING;
+        t->n_want--;
     }
 }
 
@@ -459,6 +473,7 @@ int weight_store_request(struct weight_store *ws, uint32_t il, const int32_t *id
     t->src = src;
     t->n = t->n_left = n;
     t->next_want = t->next_hand = t->n_ready = t->ready_head = 0;
+    t->n_want = n;
     ws->stats.requests += n;
     ws->advice_dry = ws->advice_no[0][il] && !prefetch_left(&ws->prefetch, il);
     count_foreseen(ws, t);
@@ -466,9 +481,10 @@ int weight_store_request(struct weight_store *ws, uint32_t il, const int32_t *id
     /* All that is here is pinned before any miss may evict it. */
     for (uint32_t i = 0; i < n; i++) {
         uint32_t slot = unit_cache_find(ws->cache, t->entries[i].unit);
-        if (slot != UNIT_CACHE_NONE)
-            attach(ws, t, i, slot);
+        if (slot != UNIT_CACHE_NONE && attach(ws, t, i, slot))
+            t->n_want--;
     }
+    t->n_last = ordered || t->n_want < STORE_LAST_MIN ? 0 : (t->n_want + STORE_LAST_OF - 1) / STORE_LAST_OF;
     weight_store_ahead_drop(ws);
     weight_store_progress(ws);
     *out = t;

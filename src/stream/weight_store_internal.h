@@ -32,10 +32,12 @@ enum {
     STORE_RING_READS = 4, /* slabs at the drive */
     STORE_RING_MAX = 256, /* slabs in the ring */
     STORE_ROWS = 64,      /* rows in flight */
-    /* Experts on demand that are at the drive: so many bytes, at least two.  Deep enough for any drive, and yet more
-     * than one wave where there is much to read: some virtual drives report nothing before all that they have been given
-     * is done, and what has come is to be computed while the rest is on its way. */
-    STORE_WAVE_BYTES = 6 << 20,
+    STORE_ORDERED_BYTES = 24 << 20, /* of an ordered ticket's experts at the drive, at least two */
+    /* Of an unordered ticket's misses, one in so many, at least one, waits until something has come (where there are
+     * STORE_LAST_MIN): some virtual drives report nothing before all that they have been given is done.  So the others are
+     * computed while the last is read, which takes about as long, and then only that one is still to be computed. */
+    STORE_LAST_OF = 10,
+    STORE_LAST_MIN = 3,
     STORE_PIECES = 16,    /* pieces of pinned slabs in flight */
     STORE_PIECE_BYTES = 4 << 20,
 };
@@ -91,6 +93,7 @@ struct weight_ticket {
     bool sweep; /* nearly all experts of its layer: a large pass */
     uint32_t il, src;
     uint32_t n, n_left;           /* experts; not handed over yet */
+    uint32_t n_want, n_last;      /* unordered: WANTED entries; so many of them wait until a read has come */
     uint32_t next_want;           /* entries before it are not WANTED */
     uint32_t next_hand;           /* ordered: the next to hand over */
     uint32_t n_ready, ready_head; /* unordered: queue of READY entries */
