@@ -18,7 +18,7 @@ struct check {
     int rounds;             /* random cases of each function */
     int n_threads;          /* of benchmarks */
     uint32_t cols;          /* of benchmarks of products: weights in a row */
-    double read_rate;       /* bytes/s of the memory, measured with n_threads */
+    bool one_token;         /* benchmarks of products: not with several */
     int n_run, n_failed;
 };
 
@@ -65,8 +65,15 @@ void *check_alloc(size_t n);
 ptrdiff_t check_diff(const float *a, const float *b, size_t n);
 double check_now(void);
 
-/* Runs fn(arg, i) for i < n_threads at once and returns the slowest one's seconds of CPU time: what it
- * would take on a machine with nothing else to do. */
-double check_threads(int n_threads, void (*fn)(void *arg, int i), void *arg);
+/* Seconds of a pass of several threads: of CPU time, the slowest one's (what it would take on a machine with
+ * nothing else to do), and from the first one's start to the last one's end. */
+struct check_time { double cpu, wall; };
+/* Runs fn(arg, i) for i < n_threads at once. */
+struct check_time check_threads(int n_threads, void (*fn)(void *arg, int i), void *arg);
+/* The same several times: the best pass's CPU time, the median of the others. */
+struct check_time check_passes(int n_threads, void (*fn)(void *arg, int i), void *arg);
+
+/* The line of a product with one token, without its end. */
+void bench_print_one(const struct check *c, const char *name, size_t bytes, struct check_time t);
 
 #endif

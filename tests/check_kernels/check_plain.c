@@ -159,16 +159,6 @@ static void bench_part(void *arg, int i)
                           b->n_tok, b->out + r0, b->n_rows, b->scratch[i]);
 }
 
-static double bench_run(struct bench *b)
-{
-    double best = 1e9;
-    for (int k = 0; k < 4; k++) {
-        double t = check_threads(b->c->n_threads, bench_part, b);
-        best = t < best ? t : best;
-    }
-    return best;
-}
-
 static void bench_type(struct check *c, const char *name, uint32_t type)
 {
     const struct dtype_info *info = dtype_get(type);
@@ -190,13 +180,15 @@ static void bench_type(struct check *c, const char *name, uint32_t type)
     for (int i = 0; i < c->n_threads; i++)
         b.scratch[i] = check_alloc(KERN_SCRATCH_BYTES(b.n));
     b.n_tok = 1;
-    double rate = (double)n_w / bench_run(&b);
+    bench_print_one(c, name, n_w, check_passes(c->n_threads, bench_part, &b));
     b.n_tok = max_tok;
     b.n_rows = b.n_rows / (ref ? 64 : 16) / 64 * 64;
     b.n_rows = b.n_rows < 128 ? 128 : b.n_rows;
-    printf("%-7s %-18s 1 token %6.2f GB/s (%.2f of reading); %u: %.0f Gop/s\n", cpu_level_name(c->level),
-           name, rate * 1e-9, rate / c->read_rate, max_tok,
-           2.0 * b.n * b.n_rows * max_tok / bench_run(&b) * 1e-9);
+    if (c->one_token)
+        printf("\n");
+    else
+        printf("; %u: %.0f Gop/s\n", max_tok,
+               2.0 * b.n * b.n_rows * max_tok / check_passes(c->n_threads, bench_part, &b).cpu * 1e-9);
     for (int i = 0; i < c->n_threads; i++)
         free(b.scratch[i]);
     free(b.w);

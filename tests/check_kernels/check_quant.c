@@ -204,19 +204,6 @@ static void bench_part(void *arg, int i)
                                   b->out + r0, b->n_rows, b->scratch[i]);
 }
 
-static double bench_run(struct bench *b, double bytes)
-{
-    double best = 1e9, spent = 0;
-    for (int k = 0; k < 3 || (k < 30 && spent < 0.25); k++) {
-        double t = check_threads(b->c->n_threads, bench_part, b);
-        best = t < best ? t : best;
-        spent += t;
-        if (bytes == 0)
-            break;
-    }
-    return best;
-}
-
 static void bench_type(struct check *c, const char *name, uint32_t type)
 {
     const struct dtype_info *info = dtype_get(type);
@@ -243,15 +230,14 @@ static void bench_type(struct check *c, const char *name, uint32_t type)
     if (ref)
         b.n_rows = b.n_rows / 16 / 64 * 64;
     b.n_tok = 1;
-    double rate = (double)(b.row_bytes * b.n_rows) / bench_run(&b, 1);
-    printf("%-7s %-18s 1 token %6.2f GB/s (%.2f of reading)", cpu_level_name(c->level), name, rate * 1e-9,
-           rate / c->read_rate);
+    bench_print_one(c, name, b.row_bytes * b.n_rows, check_passes(c->n_threads, bench_part, &b));
     uint32_t all = b.n_rows;
-    for (uint32_t tok = 4; tok <= max_tok; tok *= 4) {
+    for (uint32_t tok = 4; tok <= max_tok && !c->one_token; tok *= 4) {
         b.n_tok = tok;
         b.n_rows = all / (tok * (ref ? 1 : 4)) / 64 * 64;
         b.n_rows = b.n_rows < 128 ? 128 : b.n_rows;
-        printf("; %u: %.0f Gop/s", tok, 2.0 * b.n * b.n_rows * tok / bench_run(&b, 1) * 1e-9);
+        printf("; %u: %.0f Gop/s", tok, 
+               2.0 * b.n * b.n_rows * tok / check_passes(c->n_threads, bench_part, &b).cpu * 1e-9);
     }
     printf("\n");
     for (int i = 0; i < c->n_threads; i++)
