@@ -1,12 +1,12 @@
 /* q_vbmi: code books in registers, for CPUs that have VBMI and GFNI beside AVX-512 VNNI.
  *
- * IQ2 and IQ3 (and IQ1, for which see qiq1_vbmi.c) store an index into a book for each 8 (or 4) weights.  A
- * weight has 3 (or 8) levels, so that a book of 8 weights is two tables of bytes, its *planes*: bit j of plane
- * p is bit p of weight j's level.  vpermi2b looks 64 indices up in 128 bytes at once; a book of 256 entries
- * takes two of them and a blend for each plane.  An 8x8 bit transpose (vgf2p8affineqb with the planes as its
- * matrix and 1, 2, 4 .. 128 as its bytes) then turns planes and signs into a small number for each weight, and
- * vpermb that number into the weight.  Two rows at a time, since two blocks have 64 groups of 8 weights: those
- * of row k at byte 32 k of every register here.
+ * IQ2 and IQ3 (and IQ1, for which see qiq1_vbmi.c) store an index into a book for each 8 (or 4) weights.
+ * A weight has 3 (or 8) levels, so that a book of 8 weights is two tables of bytes, its *planes*: bit j of
+ * plane p is bit p of weight j's level.  vpermi2b looks 64 indices up in 128 bytes at once; a book of 256
+ * entries takes two of them and a blend for each plane.  An 8x8 bit transpose (vgf2p8affineqb with the planes
+ * as its matrix and 1, 2, 4 .. 128 as its bytes) then turns planes and signs into a small number for each
+ * weight, and vpermb that number into the weight.  Two rows at a time, since two blocks have 64 groups of 8
+ * weights: those of row k at byte 32 k of every register here.
  *
  * Everything is inlined with a constant type.  Reads a block's bytes and no others. */
 #ifndef SLUICE_KERNELS_Q_VBMI_H

@@ -87,8 +87,8 @@ QDEC_INLINE __m256i few_dot(uint32_t type, __m256i lo, __m256i hi, __m256i x_lo,
 
 /* ---- scales of 8 rows ---- */
 
-/* Rows' dwords of four scales: quant_ue4m3_half.  Their bits are those of a half 2^7 times too small, subnormal
- * ones too (which cost a conversion nothing, unlike a product). */
+/* Rows' dwords of four scales: quant_ue4m3_half.  Their bits are those of a half 2^7 times too small,
+ * subnormal ones too (which cost a conversion nothing, unlike a product). */
 QDEC_INLINE void few_ue4m3(__m256i v, __m256 d[4])
 {
     const __m256i by_scale = _mm256_broadcastsi128_si256(
