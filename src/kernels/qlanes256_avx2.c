@@ -7,8 +7,8 @@
  * See q_avx2.h and quant.h for the arithmetic. */
 #include "kernels/q_avx2.h"
 
-/* Bytes `at` .. at + 15 of two rows.  An insertion waits for one of two units, a blend takes any; but it loads
- * the 16 bytes before those, too. */
+/* Bytes `at` .. at + 15 of two rows.  An insertion waits for one of two units, a blend takes any; but it
+ * loads the 16 bytes before those, too. */
 QDEC_INLINE __m256i lanes_two(const uint8_t *a, const uint8_t *b, size_t at)
 {
     __m256i v = _mm256_castsi128_si256(qdec_load16(a + at));
