@@ -1,8 +1,8 @@
 /* vec_attn: elements of the KV cache, and attention over one block of it.  A template, part of
  * vec_body.h; vec.h has the definitions.
  *
- * A block of up to 256 positions goes by in tiles of 64 that are widened to F32 once and then serve all
- * queries (the heads that share the KV head, times the tokens of the batch):
+ * A block of up to 256 positions goes by in tiles of 64. Values are widened to F32 a tile at a time, keys a few rows
+ * at a time, and then serve all queries (the heads that share the KV head, times the tokens of the batch):
  *
  *     s[q][j]   += register tiles of VEC_QT queries x VEC_KT keys, 16 lanes along d
  *     p, m, sum    a row of s at a time
@@ -76,15 +76,15 @@ static inline size_t vec_attn_row_bytes(uint32_t type, uint32_t d)
     return type == DTYPE_F32 ? 4 * (size_t)d : type == DTYPE_F16 ? 2 * (size_t)d : d / 32 * 34;
 }
 
-/* The rows that come after a tile, fetched bit by bit while it is computed: a head's rows lie apart in memory,
- * where no hardware foresees them.  A number and not a pointer, as it may lie beyond the end: no harm. */
+/* The rows that come after a tile, fetched bit by bit while it is computed: the hardware looks less far ahead.
+ * A number and not a pointer, as it may lie beyond the end: no harm. */
 struct vec_attn_next { uintptr_t at; size_t stride, row_bytes; };
 
 static inline void vec_attn_fetch(const struct vec_attn_next *n, uint32_t j0, uint32_t n_j)
 {
     for (uint32_t j = j0; j < j0 + n_j && j < VEC_ATTN_TILE; j++)
         for (size_t i = 0; i < n->row_bytes; i += 64)
-            __builtin_prefetch((const void *)(n->at + j * n->stride + i), 0, 2);
+            __builtin_prefetch((const void *)(n->at + j * n->stride + i), 0, 3);
 }
 
 /* Rows of a tile as floats, padded to 16 columns. */
@@ -140,15 +140,13 @@ VEC_INLINE void vec_qk(int qt, int kt, const float *q, size_t ldq, const float *
 
 /* The scores of keys j0 .. j0+n_j-1, which are k's rows.  Keys in the outer loop: a few rows of K meet all
  * queries, which are fewer bytes than a tile. */
-static void vec_attn_scores(const struct vec_attn *a, const float *k, size_t ldk, uint32_t j0, uint32_t n_j,
-                            const struct vec_attn_next *next)
+static void vec_attn_scores(const struct vec_attn *a, const float *k, size_t ldk, uint32_t j0, uint32_t n_j)
 {
     const size_t ldq = (a->d_k + 15) & ~15u, n16 = ldq / 16;
     uint32_t j = 0;
     for (; j + VEC_KT <= n_j; j += VEC_KT, k += VEC_KT * ldk) {
         const float *q = a->q;
         float *s = a->s + j0 + j;
-        vec_attn_fetch(next, j, VEC_KT);
         uint32_t i = 0;
         for (; i + VEC_QT <= a->n_q; i += VEC_QT, q += VEC_QT * ldq, s += VEC_QT * VEC_ATTN_BLOCK)
             vec_qk(VEC_QT, VEC_KT, q, ldq, k, ldk, n16, s);
@@ -290,12 +288,16 @@ static void vec_attn_block(const struct vec_attn *a)
     size_t ld;
     for (uint32_t j = lo; j < hi; j += VEC_ATTN_TILE) {
         uint32_t n_j = hi - j < VEC_ATTN_TILE ? hi - j : VEC_ATTN_TILE;
-        const float *k = vec_attn_tile(a->type, a->k, a->k_stride, j, n_j, a->d_k, a->wide, &ld);
         if (j + VEC_ATTN_TILE < hi)
             next = (struct vec_attn_next){k_at + (j + VEC_ATTN_TILE) * a->k_stride, a->k_stride, k_row};
         else
             next = (struct vec_attn_next){v_at + lo * a->v_stride, a->v_stride, v_row};
-        vec_attn_scores(a, k, ld, j, n_j, &next);
+        for (uint32_t i = 0; i < n_j; i += VEC_KT) {
+            const uint32_t n_i = n_j - i < VEC_KT ? n_j - i : VEC_KT;
+            const float *k = vec_attn_tile(a->type, a->k, a->k_stride, j + i, n_i, a->d_k, a->wide, &ld);
+            vec_attn_fetch(&next, i, VEC_KT);
+            vec_attn_scores(a, k, ld, j + i, n_i);
+        }
     }
     for (uint32_t i = 0; i < a->n_q; i++) {
         a->m[i] = -__builtin_inff();
