@@ -11,11 +11,12 @@
 
 #include <stdlib.h>
 
-/* Rows [n_rows] of n elements from `at` on; x [n] and row [a row's bytes] are scratch. */
-static void fill_rows(struct ops *ops, const struct ops_kv *kv, struct ops_ref at, uint32_t n_rows, size_t n,
-                      uint64_t *rng, float *x, void *row)
+/* The first n_rows rows, of n elements, of a head of K or V, which is `at`; x [n] and row [its bytes] are scratch. */
+static void fill_rows(struct ops *ops, const struct ops_kv *kv, struct ops_ref at, uint32_t head, uint32_t n_rows,
+                      size_t n, uint64_t *rng, float *x, void *row)
 {
-    size_t row_bytes = n / dtype_get(kv->type)->block_elems * dtype_get(kv->type)->block_bytes;
+    const size_t row_bytes = n / dtype_get(kv->type)->block_elems * dtype_get(kv->type)->block_bytes;
+    at = ops_plus(at, (uint64_t)head * kv->n_ctx * row_bytes);
     for (uint32_t t = 0; t < n_rows; t++) {
         for (size_t i = 0; i < n; i++) {
             *rng = *rng * 6364136223846793005u + 1442695040888963407u;
@@ -29,7 +30,7 @@ static void fill_rows(struct ops *ops, const struct ops_kv *kv, struct ops_ref a
 int bench_fill(struct sluice_context *c, uint32_t seq, uint32_t n_tok, uint64_t seed, struct sluice_error *err)
 {
     const struct model *m = &c->sm->m;
-    const size_t n_k = (size_t)m->hp.n_head_kv * m->hp.head_dim, n_v = (size_t)m->hp.n_head_kv * m->hp.head_dim_v;
+    const size_t n_k = m->hp.head_dim, n_v = m->hp.head_dim_v;
     if (n_tok > c->in.p.n_ctx)
         return err_set(err, SLUICE_EINVAL, "%u tokens do not fit in a context of %u", n_tok, c->in.p.n_ctx);
     float *x = malloc((n_k + n_v + 1) * sizeof *x);
@@ -46,8 +47,10 @@ int bench_fill(struct sluice_context *c, uint32_t seq, uint32_t n_tok, uint64_t 
     c->ops->wait(c->ops);
     for (uint32_t i = 0; i < m->n_attn; i++) {
         const struct ops_kv kv = kv_cache_at(c->kv, seq, i);
-        fill_rows(c->ops, &kv, kv.k, n_tok, n_k, &rng, x, row);
-        fill_rows(c->ops, &kv, kv.v, n_tok, n_v, &rng, x, row);
+        for (uint32_t h = 0; h < m->hp.n_head_kv; h++) {
+            fill_rows(c->ops, &kv, kv.k, h, n_tok, n_k, &rng, x, row);
+            fill_rows(c->ops, &kv, kv.v, h, n_tok, n_v, &rng, x, row);
+        }
     }
     c->seq_len[seq] = n_tok;
     free(x);

@@ -78,8 +78,8 @@ struct ops_add { struct ops_ref y, x; uint64_t n; };
 
 enum ops_rope { OPS_ROPE_NONE, OPS_ROPE_NORM /* pairs (2i, 2i+1) */, OPS_ROPE_NEOX /* pairs (i, i + n_rot/2) */ };
 
-/* KV cache of one sequence and one layer: K and V each [n_ctx][n_head_kv * head_dim] elements of kv_type
- * (DTYPE_F16, DTYPE_F32 or DTYPE_Q8_0). */
+/* KV cache of one sequence and one layer: K and V each [n_head_kv][n_ctx][head_dim] elements of kv_type
+ * (DTYPE_F16, DTYPE_F32 or DTYPE_Q8_0). A head's rows lie together: it is they that are read one after another. */
 struct ops_kv { struct ops_ref k, v; uint32_t type, n_ctx; };
 
 /* Prepares attention for n_tok tokens of one sequence at positions pos0 .. : optional per-head RMSNorm of

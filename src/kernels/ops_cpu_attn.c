@@ -47,8 +47,8 @@ static void prep_task(void *arg, int i, int worker)
     const float *val = (const float *)ops_cpu_ptr(a->v) + t * a->ldv;
     const float *qn = ops_cpu_ptr(a->q_norm), *kn = ops_cpu_ptr(a->k_norm);
     const size_t k_head = kv_bytes(a->kv.type, a->head_dim), v_head = kv_bytes(a->kv.type, a->head_dim_v);
-    unsigned char *kc = (unsigned char *)ops_cpu_ptr(a->kv.k) + (a->pos0 + t) * k_head * a->n_head_kv;
-    unsigned char *vc = (unsigned char *)ops_cpu_ptr(a->kv.v) + (a->pos0 + t) * v_head * a->n_head_kv;
+    unsigned char *kc = (unsigned char *)ops_cpu_ptr(a->kv.k) + (a->pos0 + t) * k_head;
+    unsigned char *vc = (unsigned char *)ops_cpu_ptr(a->kv.v) + (a->pos0 + t) * v_head;
     (void)worker;
     if (a->norm_whole) {
         if (qn)
@@ -63,9 +63,10 @@ static void prep_task(void *arg, int i, int worker)
             continue;
         }
         const uint32_t g = h - a->n_head;
+        const size_t at = (size_t)g * a->kv.n_ctx;
         prep_head(v, a, k + (size_t)g * a->head_dim, kn, t);
-        v->narrow(a->kv.type, k + (size_t)g * a->head_dim, a->head_dim, kc + g * k_head);
-        v->narrow(a->kv.type, val + (size_t)g * a->head_dim_v, a->head_dim_v, vc + g * v_head);
+        v->narrow(a->kv.type, k + (size_t)g * a->head_dim, a->head_dim, kc + at * k_head);
+        v->narrow(a->kv.type, val + (size_t)g * a->head_dim_v, a->head_dim_v, vc + at * v_head);
     }
 }
 
@@ -180,11 +181,12 @@ static void tile_block(const struct attn_job *j, const struct attn_tile *t, cons
     }
     struct vec_attn v = {
         .q = w->q, .n_q = t->n_q, .d_k = a->head_dim, .d_v = a->head_dim_v, .lo = w->lo, .hi = w->hi,
-        .type = a->kv.type, .k_stride = kh * a->n_head_kv, .v_stride = vh * a->n_head_kv, .scale = a->scale,
+        .type = a->kv.type, .k_stride = kh, .v_stride = vh, .scale = a->scale,
         .m = m, .sum = sum, .acc = acc, .s = w->s, .wide = w->wide,
     };
-    v.k = (unsigned char *)ops_cpu_ptr(a->kv.k) + from * v.k_stride + t->kvh * kh;
-    v.v = (unsigned char *)ops_cpu_ptr(a->kv.v) + from * v.v_stride + t->kvh * vh;
+    const size_t at = (size_t)t->kvh * a->kv.n_ctx + from;
+    v.k = (unsigned char *)ops_cpu_ptr(a->kv.k) + at * kh;
+    v.v = (unsigned char *)ops_cpu_ptr(a->kv.v) + at * vh;
     j->c->k.vec->attn_block(&v);
 }
 
@@ -236,13 +238,13 @@ static void tile_task(void *arg, int i, int worker)
  * | m [n_q] | sum [n_q] | acc [n_q][ldv] |, n_q = all queries of the op. */
 static float *partial_of(const struct attn_job *j, uint32_t b) { return j->c->partial + b * j->per_block; }
 
-/* The heads of a block one after another: their rows lie side by side, so that what the hardware fetches beyond
- * one head's row is what the next task (or the other thread) wants. */
+/* Blocks of a KV head one after another, as they lie in memory; the tiles that share one, side by side. */
 static void block_task(void *arg, int i, int worker)
 {
     const struct attn_job *j = arg;
-    const uint32_t b = (uint32_t)i / j->n_tiles, n_q = j->a->n_head * j->a->n_tok;
-    const struct attn_tile t = tile_of(j, (uint32_t)i % j->n_tiles);
+    const uint32_t n_kv = j->a->n_head_kv, per = j->n_tiles / n_kv, n_q = j->a->n_head * j->a->n_tok;
+    const uint32_t b = (uint32_t)i / per % j->n_blocks, kvh = (uint32_t)i / per / j->n_blocks;
+    const struct attn_tile t = tile_of(j, (uint32_t)i % per * n_kv + kvh);
     const struct attn_mem w = attn_mem_of(ops_cpu_scratch(j->c, worker), j->ldk, j->ldv);
     float *p = partial_of(j, b + 1);
     const size_t at = ((size_t)t.kvh * j->a->n_tok + t.t0) * j->group + t.h0;

@@ -18,7 +18,8 @@
 struct kv_cache {
     struct ops *ops;
     uint32_t type, n_ctx, n_seq, n_attn;
-    uint64_t k_row, v_row;     /* bytes of one position */
+    uint32_t n_head;
+    uint64_t k_row, v_row;     /* bytes of one position of a head */
     uint64_t k_bytes, v_bytes; /* of one layer's region, padded */
     struct ops_buf **buf;      /* [n_seq] */
 };
@@ -30,10 +31,10 @@ static bool sizes_of(const struct model *m, uint32_t type, uint32_t n_ctx, struc
 {
     const struct hparams *hp = &m->hp;
     uint64_t per_layer;
-    if (!dtype_row_bytes(type, (uint64_t)hp->n_head_kv * hp->head_dim, &s->k_row) ||
-        !dtype_row_bytes(type, (uint64_t)hp->n_head_kv * hp->head_dim_v, &s->v_row))
+    if (!dtype_row_bytes(type, hp->head_dim, &s->k_row) || !dtype_row_bytes(type, hp->head_dim_v, &s->v_row))
         return false;
-    if (!mem_mul64(s->k_row, n_ctx, &s->k_bytes) || !mem_mul64(s->v_row, n_ctx, &s->v_bytes) ||
+    const uint64_t n_rows = (uint64_t)hp->n_head_kv * n_ctx;
+    if (!mem_mul64(s->k_row, n_rows, &s->k_bytes) || !mem_mul64(s->v_row, n_rows, &s->v_bytes) ||
         s->k_bytes > UINT64_MAX / 4 || s->v_bytes > UINT64_MAX / 4)
         return false;
     s->k_bytes = mem_round_up(s->k_bytes, KV_ALIGN);
@@ -59,11 +60,12 @@ int kv_cache_create(const struct model *m, struct ops *ops, uint32_t type, uint3
     *out = NULL;
     if (m->n_attn > 0 && !sizes_of(m, type, n_ctx, &s))
         return err_set(err, SLUICE_EUNSUPPORTED, "KV cache of type %s: rows of %u values do not fit its blocks",
-                       dtype_get(type) ? dtype_get(type)->name : "?", m->hp.n_head_kv * m->hp.head_dim);
+                       dtype_get(type) ? dtype_get(type)->name : "?", m->hp.head_dim);
     struct kv_cache *kv = mem_calloc(1, sizeof *kv);
     if (!kv)
         return err_set(err, SLUICE_ENOMEM, "out of memory");
     *kv = (struct kv_cache){.ops = ops, .type = type, .n_ctx = n_ctx, .n_seq = n_seq, .n_attn = m->n_attn,
+                            .n_head = m->hp.n_head_kv,
                             .k_row = s.k_row, .v_row = s.v_row, .k_bytes = s.k_bytes, .v_bytes = s.v_bytes};
     kv->buf = mem_calloc(n_seq, sizeof *kv->buf);
     bool ok = kv->buf != NULL;
@@ -102,7 +104,9 @@ void kv_cache_copy(struct kv_cache *kv, uint32_t src, uint32_t dst, uint32_t n_t
         return;
     for (uint32_t i = 0; i < kv->n_attn; i++) {
         struct ops_kv from = kv_cache_at(kv, src, i), to = kv_cache_at(kv, dst, i);
-        kv->ops->copy(kv->ops, to.k, from.k, n_tok * kv->k_row);
-        kv->ops->copy(kv->ops, to.v, from.v, n_tok * kv->v_row);
+        for (uint64_t h = 0, at = 0; h < kv->n_head; h++, at += kv->n_ctx) {
+            kv->ops->copy(kv->ops, ops_plus(to.k, at * kv->k_row), ops_plus(from.k, at * kv->k_row), n_tok * kv->k_row);
+            kv->ops->copy(kv->ops, ops_plus(to.v, at * kv->v_row), ops_plus(from.v, at * kv->v_row), n_tok * kv->v_row);
+        }
     }
 }

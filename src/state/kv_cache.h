@@ -1,6 +1,6 @@
 /* kv_cache: keys and values of a context's sequences.
  *
- * One buffer a sequence, [attention layer][k | v][n_ctx][n_head_kv * head_dim]; append only, so that
+ * One buffer a sequence, [attention layer][k | v][n_head_kv][n_ctx][head_dim]; append only, so that
  * a checkpoint of it is a length and a fork is a copy.  Allocated whole at creation. */
 #ifndef SLUICE_STATE_KV_CACHE_H
 #define SLUICE_STATE_KV_CACHE_H
