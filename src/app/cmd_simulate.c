@@ -214,6 +214,8 @@ int cmd_simulate(int argc, char **argv)
         return rc == OPT_EXIT ? 0 : rc;
     if (n_args != 1)
         return opt_fail("simulate", "no trace: give the file that sluice trace wrote");
+    if (outfile_check("simulate", csv) || outfile_check("simulate", svg))
+        return 1;
     struct table *x = calloc(1, sizeof *x);
     if (!x)
         return opt_fail("simulate", "out of memory");

@@ -32,6 +32,21 @@ int outfile_open(struct outfile *o, const char *command, const char *path)
     return opt_fail(command, "%s: cannot create: %s", path, strerror(e));
 }
 
+int outfile_check(const char *command, const char *path)
+{
+    struct outfile o;
+    struct stat st;
+    if (!path)
+        return 0;
+    /* To open a pipe and close it again would end whoever reads it. */
+    if (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return access(path, W_OK) ? opt_fail(command, "%s: cannot create: %s", path, strerror(errno)) : 0;
+    if (outfile_open(&o, command, path))
+        return 1;
+    outfile_discard(&o);
+    return 0;
+}
+
 void outfile_discard(struct outfile *o)
 {
     if (o->f)

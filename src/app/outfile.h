@@ -7,6 +7,9 @@
 struct outfile { FILE *f; const char *command, *path; char *tmp; };
 
 /* Each returns 0, or 1 after printing an error for `command`. */
+/* Before work that takes long: whether outfile_open would succeed, so that a result is not made in vain.  Leaves nothing;
+ * path may be NULL. */
+int outfile_check(const char *command, const char *path);
 int outfile_open(struct outfile *o, const char *command, const char *path);
 int outfile_commit(struct outfile *o);
 /* Says why (errno) and removes what was written; returns 1. */

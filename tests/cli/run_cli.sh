@@ -66,7 +66,17 @@ grep -q 'expert cache' "$tmp/err" && grep -q 'budget of 24' "$tmp/err"; ok "run:
 [ "$(head -1 "$tmp/err" | grep -c 'act q8')" = 1 ]; ok "run: mode line first" $?
 ! grep -q $'\033' "$tmp/err"; ok "run: no terminal codes in a file" $?
 grep -q '"hit_rate"' "$tmp/a.json" && grep -q '"peak_bytes"' "$tmp/a.json"; ok "run: --json" $?
-refused "cannot create" "$sluice" run -q -m $demo -p hi -n 0 --json "$tmp/no/such/folder.json"
+# A result that cannot be written is refused before the work: with reads that would fail, nothing is read.
+refused "cannot create" "$sluice" run -q -m $demo -p hi -n 1 --io-fault fail=1+ --json "$tmp/no/such/folder.json"
+refused "cannot create" "$sluice" bench -q -m $demo -n 1 --io-fault fail=1+ --csv "$tmp/no/such/folder.csv"
+refused "cannot create" "$sluice" trace -q -m $demo -p hi --io-fault fail=1+ -o "$tmp"
+printf '\1\0\0\0' >"$tmp/one"
+refused "cannot create" "$sluice" logits -q -m $demo --tokens "$tmp/one" --out "$tmp/l" --json "$tmp/no/such" --io-fault fail=1+
+refused "cannot create" "$sluice" simulate "$tmp/one" --svg "$tmp/no/such/folder.svg"
+mkfifo "$tmp/pipe"
+timeout 60 cat "$tmp/pipe" >"$tmp/piped" &
+"$sluice" run -q -m $demo -p hi -n 1 --json "$tmp/pipe" >/dev/null && wait $! && grep -q '"ids"' "$tmp/piped"
+ok "run: --json into a pipe" $?
 "$sluice" run -m $demo --ram 24M --plan >"$tmp/plan" && grep -q 'expert cache' "$tmp/plan" && grep -q 'remainder' "$tmp/plan"
 ok "run: --plan" $?
 "$sluice" run -q -m $demo -p "$prompt" -n 4 >/dev/full 2>"$tmp/err"; [ $? = 1 ] && grep -q 'standard output' "$tmp/err"
