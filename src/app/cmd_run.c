@@ -164,6 +164,9 @@ static int open_all(struct run *r)
     bool awaited = prompt_awaited(a); /* then the weights are read meanwhile; else what is wrong is said before that */
     if (!awaited && take_prompt(r, before.n_ctx))
         return 1;
+    /* There is but one prompt: room for larger passes than it takes would be lost to the experts. */
+    if (!awaited && !p.n_chunk && r->n_ids < before.n_chunk)
+        p.n_chunk = (uint32_t)r->n_ids;
     p.cancel = &interrupt_flag;
     struct progress prog;
     progress_begin(&prog, a->m.quiet ? NULL : stderr, "reading resident weights", 0);

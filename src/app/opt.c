@@ -308,7 +308,8 @@ const struct opt *opt_model_table(struct opt_model *m)
         {"", 0, NULL, "Computing:", OPT_HEADING, NULL},
         {"ctx", 'c', "N", "tokens a sequence can hold (default: the model's, at most 4096)", OPT_U32, &p->n_ctx},
         {"threads", 't', "N", "threads (default: physical cores)", OPT_I32, &p->n_threads},
-        {"chunk", 0, "N", "most tokens in one pass of the prompt (default: chosen by the plan)", OPT_U32, &p->n_chunk},
+        {"chunk", 0, "N", "most tokens in one pass of the prompt (default: chosen by the plan; run takes no more "
+         "than its prompt has)", OPT_U32, &p->n_chunk},
         {"act", 0, "KIND", "q8 (default): int8 activations for quantised weights; f32: float32 everywhere, the "
          "reference mode", OPT_ACT, &p->act},
         {"kv", 0, "TYPE", "type of the KV cache: f16 | f32 | q8_0 (default: f16, f32 with --act f32)", OPT_KV, &p->kv_type},

@@ -77,6 +77,11 @@ mkfifo "$tmp/pipe"
 timeout 60 cat "$tmp/pipe" >"$tmp/piped" &
 "$sluice" run -q -m $demo -p hi -n 1 --json "$tmp/pipe" >/dev/null && wait $! && grep -q '"ids"' "$tmp/piped"
 ok "run: --json into a pipe" $?
+slots() { sed -n 's/.* \([0-9]*\) of 256 experts cached.*/\1/p' "$1"; }
+"$sluice" run -m $demo --raw -p hi -n 30 --temp 0 --ram 24M >"$tmp/a" 2>"$tmp/err"
+"$sluice" run -m $demo --raw -p hi -n 30 --temp 0 --ram 24M --chunk 128 >"$tmp/b" 2>"$tmp/err2"
+[ "$(slots "$tmp/err")" -gt "$(slots "$tmp/err2")" ] && cmp -s "$tmp/a" "$tmp/b"
+ok "run: a short prompt leaves its memory to experts ($(slots "$tmp/err") slots, $(slots "$tmp/err2") with --chunk 128)" $?
 "$sluice" run -m $demo --ram 24M --plan >"$tmp/plan" && grep -q 'expert cache' "$tmp/plan" && grep -q 'remainder' "$tmp/plan"
 ok "run: --plan" $?
 "$sluice" run -q -m $demo -p "$prompt" -n 4 >/dev/full 2>"$tmp/err"; [ $? = 1 ] && grep -q 'standard output' "$tmp/err"
@@ -280,7 +285,7 @@ HOME= XDG_CACHE_HOME=relative "$sluice" "${w[@]}" -v 2>"$tmp/w.err" >/dev/null &
     [ ! -e relative ]; ok "warm start: no home, no folder" $?
 
 # ---- trace, simulate: the simulated LRU hits what the run hit, prompt and decoding
-t_args=(-q --no-hint --no-warm-start -m $demo -p "$prompt" -n 40 --temp 0 --ram 24M --cache-policy)
+t_args=(-q --no-hint --no-warm-start --chunk 64 -m $demo -p "$prompt" -n 40 --temp 0 --ram 24M --cache-policy)
 "$sluice" run "${t_args[@]}" lru --json "$tmp/t.json" >/dev/null && "$sluice" trace "${t_args[@]}" lru -o "$tmp/t.trace" &&
     "$sluice" trace "${t_args[@]}" lfu -o "$tmp/t2.trace"
 ok "trace" $?
