@@ -13,12 +13,11 @@
 #define SHOWN 6         /* elements of an array that are shown */
 #define STR_SHOWN 60    /* bytes of a string that are shown */
 
-static void print_str(struct gguf_str s)
+/* What a file holds may be meant for the terminal: control characters are shown as escapes. */
+static void print_escaped(const char *s, size_t n)
 {
-    size_t n = s.n < STR_SHOWN ? s.n : STR_SHOWN;
-    putchar('"');
     for (size_t i = 0; i < n; i++) {
-        unsigned char ch = (unsigned char)s.p[i];
+        unsigned char ch = (unsigned char)s[i];
         if (ch == '\n')
             fputs("\\n", stdout);
         else if (ch < 0x20 || ch == 0x7f)
@@ -26,6 +25,13 @@ static void print_str(struct gguf_str s)
         else
             putchar(ch);
     }
+}
+
+static void print_str(struct gguf_str s)
+{
+    size_t n = s.n < STR_SHOWN ? s.n : STR_SHOWN;
+    putchar('"');
+    print_escaped(s.p, n);
     printf("\"%s", n < s.n ? "..." : "");
 }
 
@@ -34,7 +40,9 @@ static void print_kv(const struct gguf_kv *kv)
     enum gguf_type t = kv->type == GGUF_ARRAY ? kv->elem_type : kv->type;
     uint64_t n = kv->n < SHOWN ? kv->n : SHOWN;
     size_t pos = 0;
-    printf("  %.*s = ", (int)kv->key.n, kv->key.p);
+    fputs("  ", stdout);
+    print_escaped(kv->key.p, kv->key.n);
+    fputs(" = ", stdout);
     if (kv->type == GGUF_ARRAY)
         printf("[%" PRIu64 "] ", kv->n);
     for (uint64_t i = 0; i < n; i++) {
@@ -68,8 +76,10 @@ static void print_tensors(const struct gguf *g)
         int k = 0;
         for (uint32_t d = 0; d < t->n_dims; d++)
             k += snprintf(shape + k, sizeof shape - (size_t)k, "%s%" PRIu64, d ? " x " : "", t->ne[d]);
-        printf("  %-40s %-8s %-28s %10s  file %u at %" PRIu64 "\n", t->name, dtype_get(t->type)->name, shape,
-               log_bytes(t->n_bytes, b, sizeof b), t->file, t->offset);
+        fputs("  ", stdout);
+        print_escaped(t->name, strlen(t->name));
+        printf("%*s %-8s %-28s %10s  file %u at %" PRIu64 "\n", strlen(t->name) < 40 ? 40 - (int)strlen(t->name) : 0, "",
+               dtype_get(t->type)->name, shape, log_bytes(t->n_bytes, b, sizeof b), t->file, t->offset);
     }
 }
 

@@ -5,6 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Names out of files are part of messages: a message stays one line, and leaves the terminal alone. */
+static void make_printable(char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f)
+            *s = '?';
+}
+
 int err_set(struct sluice_error *err, int code, const char *fmt, ...)
 {
     if (!err)
@@ -13,6 +21,7 @@ int err_set(struct sluice_error *err, int code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
+    make_printable(err->msg);
     err->code = code;
     return code;
 }
@@ -33,5 +42,6 @@ int err_prefix(struct sluice_error *err, int code, const char *fmt, ...)
         memcpy(err->msg + n + 2, old, len); /* what does not fit is cut */
         err->msg[(size_t)n + 2 + len] = 0;
     }
+    make_printable(err->msg);
     return err->code ? err->code : code;
 }

@@ -1,7 +1,7 @@
 /* err: filling in a struct sluice_error.
  *
  * Every fallible function returns 0 or a negative SLUICE_E... code and puts one
- * line of detail into the caller's struct sluice_error, which may be NULL. */
+ * line of detail into the caller's struct sluice_error, which may be NULL.  Control characters become '?'. */
 #ifndef SLUICE_BASE_ERR_H
 #define SLUICE_BASE_ERR_H
 

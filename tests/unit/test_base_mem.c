@@ -123,6 +123,8 @@ static void test_err(void **state)
     assert_string_equal(e.msg, "file x: at 7");
     assert_int_equal(err_set(NULL, SLUICE_EINVAL, "x"), SLUICE_EINVAL);
     assert_int_equal(err_prefix(NULL, SLUICE_EINVAL, "x"), SLUICE_EINVAL);
+    err_set(&e, SLUICE_EFORMAT, "key \033[2J%s", "a\nb\x7f");
+    assert_string_equal(e.msg, "key ?[2Ja?b?");
     char big[3000];
     memset(big, 'a', sizeof big);
     big[sizeof big - 1] = 0;
