@@ -149,8 +149,8 @@ int cmd_bench(int argc, char **argv)
         return opt_fail("bench", "-p 0 and -n 0 leave nothing to measure");
     if (a.p.n_prompt > 1u << 24 || a.p.n_gen > 1u << 24 || a.p.n_depth > 1u << 24)
         return opt_fail("bench", "-p, -n and -d: at most 16777216 tokens");
+    interrupt_catch();
     if (outfile_check("bench", a.json) || outfile_check("bench", a.csv) || outfile_check("bench", a.svg))
         return 1;
-    interrupt_catch();
     return run(&a);
 }

@@ -198,13 +198,13 @@ int cmd_logits(int argc, char **argv)
         rc = opt_fail("logits", "%d --tokens and %d --out: give as many of one as of the other", tokens.n, outs.n);
     if (!rc && hiddens.n > tokens.n)
         rc = opt_fail("logits", "more --hidden (%d) than --tokens (%d)", hiddens.n, tokens.n);
+    interrupt_catch();
     for (int i = 0; !rc && i < outs.n; i++)
         rc = outfile_check("logits", outs.v[i]);
     for (int i = 0; !rc && i < hiddens.n; i++)
         rc = outfile_check("logits", hiddens.v[i]);
     if (!rc)
         rc = outfile_check("logits", json);
-    interrupt_catch();
     struct job j = {.m = &m, .n_seqs = tokens.n, .seqs = rc ? NULL : calloc((size_t)tokens.n, sizeof *j.seqs)};
     if (!rc)
         rc = j.seqs ? run(&j, &tokens, &outs, &hiddens, json) : opt_fail("logits", "out of memory");

@@ -9,6 +9,7 @@
 #include "app/commands.h"
 #include "app/interrupt.h"
 #include "app/opt.h"
+#include "app/outfile.h"
 #include "arch/arch.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -20,12 +21,10 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define BATCH_BYTES (8u << 20)
@@ -195,17 +194,11 @@ static bool can_resume(struct repack *r)
 
 static int check_space(const struct repack *r)
 {
-    struct statvfs fs;
     struct stat st;
-    char a[32], b[32];
-    if (fstat(r->fd, &st) || fstatvfs(r->fd, &fs))
+    if (fstat(r->fd, &st))
         return 0; /* a full disk will be an error soon enough */
-    uint64_t have = (uint64_t)st.st_blocks * 512, need = r->f.n_bytes > have ? r->f.n_bytes - have : 0;
-    uint64_t avail;
-    if (mem_mul64(fs.f_bavail, fs.f_frsize, &avail) && avail < need)
-        return opt_fail("repack", "%s: needs %s more and the disk has %s free", r->out, log_bytes(need, a, sizeof a),
-                        log_bytes(avail, b, sizeof b));
-    return 0;
+    uint64_t have = (uint64_t)st.st_blocks * 512;
+    return outfile_check_space("repack", r->out, r->f.n_bytes > have ? r->f.n_bytes - have : 0);
 }
 
 static int open_model_files(struct repack *r)
@@ -389,7 +382,6 @@ int cmd_repack(int argc, char **argv)
     if (opt_need_model("repack", path))
         return 1;
     interrupt_catch();
-    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write then */
     rc = repack(&r, path, check, quiet);
     for (uint32_t i = 0; r.fds && i < gguf_n_files(r.m.gguf); i++)
         if (r.fds[i] >= 0)

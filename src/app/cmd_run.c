@@ -365,11 +365,11 @@ int cmd_run(int argc, char **argv)
         return opt_fail("run", "-n %d: a number of tokens, or -1 to go on until the context is full", a.n_predict);
     if (a.plan && a.json)
         return opt_fail("run", "--json is about a run, and --plan stops before one");
+    interrupt_catch();
     if (outfile_check("run", a.json))
         return 1;
     warm_folder_choose(&a.m, folder, sizeof folder);
     a.sp.seed = a.seed == UINT64_MAX ? random_seed() : a.seed;
-    interrupt_catch();
     signal(SIGPIPE, SIG_IGN);
     struct run r = {.a = &a};
     rc = run(&r);

@@ -5,6 +5,7 @@
 #include "app/commands.h"
 #include "app/interrupt.h"
 #include "app/opt.h"
+#include "app/outfile.h"
 #include "app/synth.h"
 #include "base/cpu.h"
 #include "base/log.h"
@@ -181,6 +182,8 @@ static int write_model(const struct synth_shape *s, const struct synth_tensors *
         rc = describe(w, s, ts);
     if (!rc && gguf_writer_begin(w, 0, &e))
         rc = opt_fail("synth", "%s", e.msg);
+    if (!rc)
+        rc = outfile_check_space("synth", path, gguf_writer_data_bytes(w));
     if (!rc) {
         progress_begin(&prog, quiet ? NULL : stderr, path, gguf_writer_data_bytes(w));
         for (uint32_t i = 0; i < ts->n && !rc; i++) {

@@ -233,10 +233,10 @@ int cmd_trace(int argc, char **argv)
         rc = opt_fail("trace", "give texts with -p or -f, or --random N");
     if (!rc && (a.n_random > 1u << 20 || a.n_predict > 1u << 20))
         rc = opt_fail("trace", "--random and -n: at most 1048576 tokens");
+    interrupt_catch();
     if (!rc)
         rc = outfile_check("trace", a.out);
     if (!rc) {
-        interrupt_catch();
         struct recorder r = {.a = &a};
         rc = run(&r);
         sluice_sampler_free(r.sampler);

@@ -22,6 +22,7 @@ void interrupt_catch(void)
     const struct sigaction sa = {.sa_handler = on_signal}; /* no SA_RESTART: a read that waits for input ends */
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write, and what was written is removed */
 }
 
 int interrupt_fail(const char *command, int rc, const struct sluice_error *e)

@@ -2,11 +2,15 @@
 #include "app/outfile.h"
 
 #include "app/opt.h"
+#include "base/log.h"
+#include "base/mem.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 int outfile_open(struct outfile *o, const char *command, const char *path)
@@ -45,6 +49,19 @@ int outfile_check(const char *command, const char *path)
         return 1;
     outfile_discard(&o);
     return 0;
+}
+
+int outfile_check_space(const char *command, const char *path, uint64_t n_bytes)
+{
+    struct statvfs fs;
+    char a[32], b[32], *copy = strdup(path);
+    uint64_t avail;
+    bool known = copy && !statvfs(dirname(copy), &fs) && mem_mul64(fs.f_bavail, fs.f_frsize, &avail);
+    free(copy);
+    if (!known || avail >= n_bytes) /* where it is not known, a full disk will be an error soon enough */
+        return 0;
+    return opt_fail(command, "%s: needs %s more and the disk has %s free", path, log_bytes(n_bytes, a, sizeof a),
+                    log_bytes(avail, b, sizeof b));
 }
 
 void outfile_discard(struct outfile *o)

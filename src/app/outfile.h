@@ -2,6 +2,7 @@
 #ifndef SLUICE_APP_OUTFILE_H
 #define SLUICE_APP_OUTFILE_H
 
+#include <stdint.h>
 #include <stdio.h>
 
 struct outfile { FILE *f; const char *command, *path; char *tmp; };
@@ -10,6 +11,8 @@ struct outfile { FILE *f; const char *command, *path; char *tmp; };
 /* Before work that takes long: whether outfile_open would succeed, so that a result is not made in vain.  Leaves nothing;
  * path may be NULL. */
 int outfile_check(const char *command, const char *path);
+/* Whether the disk that path lies on has room for n_bytes more. */
+int outfile_check_space(const char *command, const char *path, uint64_t n_bytes);
 int outfile_open(struct outfile *o, const char *command, const char *path);
 int outfile_commit(struct outfile *o);
 /* Says why (errno) and removes what was written; returns 1. */

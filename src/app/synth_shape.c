@@ -95,6 +95,10 @@ int synth_shape_complete(struct synth_shape *s)
         return opt_fail("synth", "--arch %s: not one of %s", s->arch, synth_shape_families());
     if (!f->moe && s->n_expert)
         return opt_fail("synth", "--arch %s is a dense family: it has no experts", s->arch);
+    if (!f->moe && (s->n_expert_used || s->n_ff_shexp))
+        return opt_fail("synth", "--%s is about experts, and this model has none", s->n_expert_used ? "top-k" : "shared-ff");
+    if (!f->v_head && s->n_v_head)
+        return opt_fail("synth", "--delta-heads: --arch %s has no delta net", s->arch);
     s->n_layer = s->n_layer ? s->n_layer : f->layers;
     s->n_embd = s->n_embd ? s->n_embd : f->embd;
     if (s->n_embd % 32 || s->n_embd > 1u << 20)

@@ -11,7 +11,7 @@ export XDG_CACHE_HOME=$tmp/cache # what a user's runs remember is not ours to us
 demo=demo/tales-30m-q4_k_m.gguf
 passed=0 failed=0
 
-ok() { # what, status
+ok() { # what, status (kept in rc where the text holds a substitution, whose own status $? would be)
     if [ "$2" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
 }
 # A command that must fail: exit 1, nothing on standard output, exactly one line that holds `want`.
@@ -81,7 +81,7 @@ slots() { sed -n 's/.* \([0-9]*\) of 256 experts cached.*/\1/p' "$1"; }
 "$sluice" run -m $demo --raw -p hi -n 30 --temp 0 --ram 24M >"$tmp/a" 2>"$tmp/err"
 "$sluice" run -m $demo --raw -p hi -n 30 --temp 0 --ram 24M --chunk 128 >"$tmp/b" 2>"$tmp/err2"
 [ "$(slots "$tmp/err")" -gt "$(slots "$tmp/err2")" ] && cmp -s "$tmp/a" "$tmp/b"
-ok "run: a short prompt leaves its memory to experts ($(slots "$tmp/err") slots, $(slots "$tmp/err2") with --chunk 128)" $?
+rc=$?; ok "run: a short prompt leaves its memory to experts ($(slots "$tmp/err") slots, $(slots "$tmp/err2") with --chunk 128)" $rc
 "$sluice" run -m $demo --ram 24M --plan >"$tmp/plan" && grep -q 'expert cache' "$tmp/plan" && grep -q 'remainder' "$tmp/plan"
 ok "run: --plan" $?
 "$sluice" run -q -m $demo -p "$prompt" -n 4 >/dev/full 2>"$tmp/err"; [ $? = 1 ] && grep -q 'standard output' "$tmp/err"
@@ -102,10 +102,10 @@ pid=$!
 sleep 0.4
 kill -INT $pid
 wait $pid
-[ $? = 1 ] && [ "$(cat "$tmp/err")" = "sluice run: interrupted" ]; ok "run: Ctrl-C while loading ($(head -2 "$tmp/err"))" $?
+[ $? = 1 ] && [ "$(tail -1 "$tmp/err")" = "sluice run: interrupted" ] && ! grep -q tokens "$tmp/err"; rc=$?; ok "run: Ctrl-C while loading ($(head -2 "$tmp/err"))" $rc
 "$sluice" run -m $demo -p hi -n 1 --ram 64M --expert-cache 1K --no-hint -c 5000 2>&1 >/dev/null | head -1 >"$tmp/err"
 grep -q 'no look-ahead' "$tmp/err" && grep -q -- '--expert-cache raised to' "$tmp/err"
-ok "run: the mode line says what is not as it was asked for ($(cat "$tmp/err"))" $?
+rc=$?; ok "run: the mode line says what is not as it was asked for ($(cat "$tmp/err"))" $rc
 "$sluice" run -m tests/golden/data/llama3/model.gguf --raw -p hi -n 0 -c 100000 2>&1 >/dev/null | grep -q 'BEYOND THE TRAINED'
 ok "run: a context beyond the trained one is said" $?
 printf 'a\0b' | "$sluice" run -q -m $demo -n 1 >/dev/null; ok "run: a NUL byte in the prompt" $?
@@ -119,6 +119,13 @@ ok "inspect: an option that cannot act" $?
 "$sluice" inspect $demo --ram 24M >"$tmp/out" 2>&1 && grep -q 'qwen35moe' "$tmp/out" && grep -q 'blk.0.ffn_gate_exps.weight' "$tmp/out" &&
     grep -q 'plan for a budget of 24' "$tmp/out"
 ok "inspect" $?
+
+esc=$(printf "\\033")
+for name in general.name output_norm.weight qwen3; do # a key, a tensor and an architecture that talk to the terminal
+    LC_ALL=C sed "s/$name/${name/e/$esc}/" tests/golden/data/qwen3/model.gguf >"$tmp/esc.gguf"
+    "$sluice" inspect "$tmp/esc.gguf" >"$tmp/out" 2>&1
+    ! grep -q $'\033' "$tmp/out" && grep -qE "${name/e/(\\\\x1b|\\?)}" "$tmp/out"; ok "inspect: no terminal codes out of a file ($name)" $?
+done
 
 # ---- tokenize
 printf 'Once upon a time' | "$sluice" tokenize -m $demo --ids >"$tmp/ids" && [ -s "$tmp/ids" ] && ! grep -qv '^[0-9]*$' "$tmp/ids"
@@ -151,15 +158,16 @@ refused "the vocabulary has" "$sluice" logits -q -m $golden/model.gguf --tokens 
 # ---- either signal ends a command: a word about it, and nothing half-written
 mkdir "$tmp/cut"
 interrupted() { # signal, what to wait for, command...
-    local signal=$1 await=$2 pid
+    local signal=$1 await=$2 pid rc
     shift 2
-    "$sluice" "$@" >"$tmp/cut.out" 2>"$tmp/cut.err" &
+    rm -f "$tmp/cut.err"
+    (trap - EXIT; exec "$sluice" "$@" >"$tmp/cut.out" 2>"$tmp/cut.err") & # a shell that dies of the signal must not clean up
     pid=$!
     for _ in $(seq 200); do eval "$await" && break; sleep 0.05; done
     kill -"$signal" $pid
     wait $pid
     [ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ] && grep -q "^sluice $1: interrupted" "$tmp/cut.err"
-    ok "$1: SIG$signal, nothing stays behind ($(ls "$tmp/cut") $(head -2 "$tmp/cut.err"))" $?
+    rc=$?; ok "$1: SIG$signal, nothing stays behind ($(ls "$tmp/cut") $(head -2 "$tmp/cut.err"))" $rc
     rm -f "$tmp"/cut/*
 }
 slow=(--ram 24M --io-fault late=5ms)
@@ -167,8 +175,8 @@ for signal in INT TERM; do
     interrupted $signal '[ -n "$(ls "$tmp/cut")" ]' logits -q -m $golden/model.gguf --tokens $golden/tokens.i32 --out "$tmp/cut/x" \
         --chunk 1 --io-fault late=20ms
     interrupted $signal '[ -n "$(ls "$tmp/cut")" ]' synth -q --arch qwen3 --layers 40 --hidden 2048 --type q8_0 -o "$tmp/cut/x"
-    interrupted $signal '[ -s "$tmp/cut.err" ]' trace -m $demo --random 8 -n 4000 "${slow[@]}" -o "$tmp/cut/x"
-    interrupted $signal '[ -s "$tmp/cut.err" ]' bench -m $demo -p 0 -n 100 -r 9 "${slow[@]}" --json "$tmp/cut/x"
+    interrupted $signal 'grep -q "^io_" "$tmp/cut.err" 2>/dev/null' trace -m $demo --random 8 -n 4000 "${slow[@]}" -o "$tmp/cut/x"
+    interrupted $signal 'grep -q "^repetition 1" "$tmp/cut.err" 2>/dev/null' bench -m $demo -p 0 -n 100 -r 9 "${slow[@]}" --json "$tmp/cut/x"
 done
 
 # ---- weights that cannot be meant
@@ -197,7 +205,12 @@ refused "no/such" "$sluice" synth --arch qwen3 --layers 1 --hidden 64 --vocab 51
 refused "0 to 1" "$sluice" synth --arch qwen3moe --recall 2 -o "$tmp/x.gguf"
 refused "about experts" "$sluice" synth --arch qwen3 --recall 0.5 -o "$tmp/x.gguf"
 refused "hidden size" "$sluice" synth --arch qwen3moe --hidden 64 --layers 48 --recall 0.5 -o "$tmp/x.gguf"
-[ ! -e "$tmp/x.gguf" ]; ok "synth: nothing half-written" $?
+refused "no delta net" "$sluice" synth --arch qwen3moe --delta-heads 4 -o "$tmp/x.gguf"
+refused "about experts" "$sluice" synth --arch llama --top-k 4 -o "$tmp/x.gguf"
+refused "about experts" "$sluice" synth --arch qwen3 --shared-ff 64 -o "$tmp/x.gguf"
+refused "the disk has" "$sluice" synth -q --arch qwen3moe --layers 1 --hidden 64 --vocab 512 --experts 4294967295 -o "$tmp/x.gguf"
+refused "File too large" bash -c "ulimit -f 100; exec '$sluice' synth -q --arch qwen3 --layers 2 --hidden 256 -o '$tmp/x.gguf'"
+[ -z "$(ls "$tmp" | grep '^x.gguf')" ]; rc=$?; ok "synth: nothing half-written ($(ls "$tmp" | grep '^x.gguf'))" $rc
 
 # ---- look-ahead: what synth --recall promises, what is read by it under a budget, and the same text without it
 recall_of() { sed -n '/"decode"/,$s/^ *"hint_recall": \([0-9.]*\),*$/\1/p' "$tmp/look.json"; }
@@ -207,7 +220,7 @@ for want in "0 0.0 0.2" "0.7 0.6 0.8" "0.9 0.8 0.97"; do
     "$sluice" synth -q --arch qwen3moe --layers 6 --hidden 256 --experts 64 --top-k 6 --ff 64 --vocab 1024 --recall "$r" \
         -o "$tmp/look.gguf" && "$sluice" bench -q -m "$tmp/look.gguf" -p 0 -n 48 -r 1 -c 64 --ram 20M --force-hint \
         --json "$tmp/look.json" >/dev/null
-    within "$(recall_of)" "$lo" "$hi"; ok "synth --recall $r: recall $(recall_of)" $?
+    within "$(recall_of)" "$lo" "$hi"; rc=$?; ok "synth --recall $r: recall $(recall_of)" $rc
 done
 look=(run -q -m "$tmp/look.gguf" -p "hello there" -n 32 --temp 0 --ignore-eos -c 64)
 "$sluice" "${look[@]}" --ram 20M --force-hint --json "$tmp/look.json" >"$tmp/look1"
@@ -235,7 +248,7 @@ for k in disk_bytes_s ram_bytes_s void prefill decode tok_s bytes_read_per_tok b
     grep -q "\"$k\"" "$tmp/bench.json"; ok "bench --json: $k" $?
 done
 "$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 0 -n 1 -r 1 --ram 100M >"$tmp/out" 2>"$tmp/err"
-ok "bench: a single token ($(head -1 "$tmp/err"))" $?
+rc=$?; ok "bench: a single token ($(head -1 "$tmp/err"))" $rc
 for kv in f16 f32; do
     "$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 0 -n 2 -r 2 -d 300 --random-depth --kv $kv --ram 100M --json "$tmp/deep.json" \
         >"$tmp/out" 2>"$tmp/err" && grep -q '"random_depth": true' "$tmp/deep.json" && ! grep -q '"tok_s": 0.0' "$tmp/deep.json"
@@ -321,7 +334,7 @@ for policy in lru lfu; do
     awk -v h="$hits" -v l="$(simulated_hits lru)" -v s="$(simulated_hits $policy)" \
         'BEGIN {exit !(h >= l - 0.03 && h - s < 0.03 && s - h < 0.03 && l > 0.02 && h < 0.99)}'
     echo "skew: $policy hits $hits, simulated $(simulated_hits $policy), LRU $(simulated_hits lru)"
-    ok "skew: $policy hits $hits, simulated $(simulated_hits $policy), LRU $(simulated_hits lru)" $?
+    rc=$?; ok "skew: $policy hits $hits, simulated $(simulated_hits $policy), LRU $(simulated_hits lru)" $rc
     "$sluice" run "${s_args[@]}" $policy --expert-cache 1100K --json "$tmp/below.json" >"$tmp/below.$policy"
     ok "below one token's experts: $policy" $?
     hits=$(sed -n 's/.*"hit_rate": *\([0-9.e-]*\).*/\1/p' "$tmp/below.json" | tail -1)
