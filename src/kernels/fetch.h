@@ -10,7 +10,9 @@
 
 /* The line at `at`, into the first cache. */
 static inline void fetch_line(uintptr_t at) { __builtin_prefetch((const void *)at, 0, 3); }
-/* The same, to be written. */
+/* The same, into the second cache. */
+static inline void fetch_line_l2(uintptr_t at) { __builtin_prefetch((const void *)at, 0, 2); }
+/* Into the first, to be written. */
 static inline void fetch_line_to_write(uintptr_t at) { __builtin_prefetch((const void *)at, 1, 3); }
 
 #endif

@@ -30,6 +30,7 @@ struct kern_acts {
     const float *d;
     const int16_t *sum16;
     uint32_t act_block; /* 32 or 256 */
+    const void *next;   /* weights that the caller reads after this product's, for prefetching; NULL: what follows */
 };
 
 /* out[i*ld_out + r] = dot(row r of w, activation row idx[i]) for r < n_rows, i < n_tok; idx NULL: row i.

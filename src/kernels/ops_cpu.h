@@ -85,10 +85,18 @@ float *ops_cpu_act_row(const struct ops_act *a, uint32_t row);
 void ops_cpu_emit(const struct ops_cpu *c, const struct ops_act *a, uint32_t row, uint32_t col, uint32_t n,
                   const float *src);
 
-/* out[i*ld + r - r0] = scale * dot(weight row r, activation row idx[i]) for nr rows from r0. */
+/* Where row r of a weight lies. */
+static inline const unsigned char *ops_cpu_row_of(const struct ops_weight *w, uint32_t r)
+{
+    const struct dtype_info *t = dtype_get(w->type);
+    return (const unsigned char *)ops_cpu_ptr(w->at) + (size_t)(w->n / t->block_elems) * t->block_bytes * r;
+}
+
+/* out[i*ld + r - r0] = scale * dot(weight row r, activation row idx[i]) for nr rows from r0.  next: as in struct
+ * kern_acts. */
 void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32_t r0, uint32_t nr,
                      const struct ops_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld,
-                     int worker);
+                     const void *next, int worker);
 
 /* Bytes of worker scratch that attention needs. */
 size_t ops_cpu_attn_bytes(uint32_t max_head_dim);

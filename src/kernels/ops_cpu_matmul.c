@@ -9,16 +9,16 @@
 
 void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32_t r0, uint32_t nr,
                      const struct ops_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld,
-                     int worker)
+                     const void *next, int worker)
 {
     const struct dtype_info *t = dtype_get(w->type);
     const size_t row_bytes = (size_t)(w->n / t->block_elems) * t->block_bytes;
-    const unsigned char *p = (const unsigned char *)ops_cpu_ptr(w->at) + r0 * row_bytes;
+    const unsigned char *p = ops_cpu_row_of(w, r0);
     struct ops_cpu_act v = ops_cpu_act(x);
     const int f = t->act_block == 256;
     assert(w->n == x->n);
     if (c->k.matmul_q8[w->type] && (x->forms & (f ? OPS_Q256 : OPS_Q32))) {
-        struct kern_acts acts = {v.q[f], v.d[f], v.sum16[f], t->act_block};
+        struct kern_acts acts = {v.q[f], v.d[f], v.sum16[f], t->act_block, next};
         c->k.matmul_q8[w->type](p, row_bytes, nr, w->n, &acts, idx, n_tok, out, ld,
                                 ops_cpu_scratch(c, worker));
     } else {
@@ -33,16 +33,20 @@ void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32
 
 struct matmul_job { const struct ops_cpu *c; const struct ops_matmul *a; uint32_t panel; };
 
+/* next_weight: after this one; NULL: none. */
 static void matmul_panel(const struct matmul_job *j, const struct ops_matmul_out *out, uint32_t r0,
-                         int worker)
+                         const struct ops_weight *next_weight, int worker)
 {
     const struct ops_matmul *a = j->a;
     const struct vec_table *vec = j->c->k.vec;
     const uint32_t nr = out->w.n_rows - r0 < j->panel ? out->w.n_rows - r0 : j->panel;
+    const void *next = r0 + nr < out->w.n_rows ? ops_cpu_row_of(&out->w, r0 + nr)
+                       : next_weight           ? ops_cpu_row_of(next_weight, 0)
+                                               : NULL;
     const float *bias = out->bias.buf ? (const float *)ops_cpu_ptr(out->bias) + r0 : NULL;
     float *y = (float *)ops_cpu_ptr(out->y) + r0;
     if (!out->add) {
-        ops_cpu_product(j->c, &out->w, r0, nr, &a->x, NULL, a->n_tok, y, out->ld, worker);
+        ops_cpu_product(j->c, &out->w, r0, nr, &a->x, NULL, a->n_tok, y, out->ld, next, worker);
         for (uint32_t t = 0; bias && t < a->n_tok; t++)
             vec->add(y + t * out->ld, bias, nr);
         return;
@@ -54,7 +58,7 @@ static void matmul_panel(const struct matmul_job *j, const struct ops_matmul_out
         int32_t idx[CPU_TILE / 16];
         for (uint32_t t = 0; t < n; t++)
             idx[t] = (int32_t)(t0 + t);
-        ops_cpu_product(j->c, &out->w, r0, nr, &a->x, idx, n, tile, nr, worker);
+        ops_cpu_product(j->c, &out->w, r0, nr, &a->x, idx, n, tile, nr, next, worker);
         for (uint32_t t = 0; t < n; t++) {
             if (bias)
                 vec->add(tile + (size_t)t * nr, bias, nr);
@@ -71,7 +75,7 @@ static void matmul_task(void *arg, int i, int worker)
         const struct ops_matmul_out *out = &j->a->outs[k];
         uint32_t n = (out->w.n_rows + j->panel - 1) / j->panel;
         if (at < n) {
-            matmul_panel(j, out, at * j->panel, worker);
+            matmul_panel(j, out, at * j->panel, k + 1 < j->a->n_outs ? &out[1].w : NULL, worker);
             return;
         }
         at -= n;

@@ -107,6 +107,12 @@ static void moe_quantise(const struct moe_job *j, uint32_t e, uint32_t first, ui
     }
 }
 
+/* Where the weights after rows r0 .. r0+nr-1 of an expert's lie: this or the next expert's. */
+static const void *moe_next(const struct ops_weight *w, const struct ops_weight *next, uint32_t end)
+{
+    return end < w->n_rows ? ops_cpu_row_of(w, end) : next ? ops_cpu_row_of(next, 0) : NULL;
+}
+
 static void moe_up_task(void *arg, int i, int worker)
 {
     const struct moe_job *j = arg;
@@ -118,8 +124,10 @@ static void moe_up_task(void *arg, int i, int worker)
         return;
     const int32_t *tok = (const int32_t *)ops_cpu_ptr(a->tok) + x->pair0;
     float *g = j->gate + (size_t)j->base[e] * a->n_ff + r0, *u = j->up + (size_t)j->base[e] * a->n_ff + r0;
-    ops_cpu_product(j->c, &x->gate, r0, nr, &a->x, tok, x->n_pairs, g, a->n_ff, worker);
-    ops_cpu_product(j->c, &x->up, r0, nr, &a->x, tok, x->n_pairs, u, a->n_ff, worker);
+    const void *next = moe_next(&x->gate, e + 1 < a->n_experts ? &x[1].gate : NULL, r0 + nr);
+    ops_cpu_product(j->c, &x->gate, r0, nr, &a->x, tok, x->n_pairs, g, a->n_ff, ops_cpu_row_of(&x->up, r0),
+                    worker);
+    ops_cpu_product(j->c, &x->up, r0, nr, &a->x, tok, x->n_pairs, u, a->n_ff, next, worker);
     for (uint32_t p = 0; p < x->n_pairs; p++)
         j->c->k.vec->swiglu(g + (size_t)p * a->n_ff, u + (size_t)p * a->n_ff, nr, g + (size_t)p * a->n_ff);
     if (a->h_form == OPS_F32)
@@ -134,8 +142,9 @@ static void moe_up_task(void *arg, int i, int worker)
 static void moe_down(const struct moe_job *j, uint32_t e, uint32_t first, uint32_t n, uint32_t r0,
                      uint32_t nr, float *out, size_t ld, int worker)
 {
-    ops_cpu_product(j->c, &j->a->experts[e].down, r0, nr, &j->h, j->rows + j->base[e] + first, n, out, ld,
-                    worker);
+    const struct ops_expert *x = &j->a->experts[e];
+    const void *next = moe_next(&x->down, e + 1 < j->a->n_experts ? &x[1].down : NULL, r0 + nr);
+    ops_cpu_product(j->c, &x->down, r0, nr, &j->h, j->rows + j->base[e] + first, n, out, ld, next, worker);
 }
 
 /* Decoding: every pair has a row of its own. */

@@ -4,6 +4,7 @@
  * their bytes yield them, and the activations, which all rows share, are put into that order once.  Scales,
  * mins and d are unpacked for four rows together, a row to each 128-bit lane.
  * See q_avx512.h and quant.h for the arithmetic, qdec_x86.h for the types. */
+#include "kernels/ahead.h"
 #include "kernels/q_avx512.h"
 
 enum { MAX_T = 4 };
@@ -47,6 +48,13 @@ QDEC_INLINE size_t few_d_at(uint32_t type)
 }
 /* Whether there is a sum of scale or min times sums of activations besides the products. */
 QDEC_INLINE bool few_extra(uint32_t type) { return qdec_has_min(type) || type == DTYPE_Q3_K; }
+
+/* Whether asking twice pays: of the rate at which memory is read, 0.83 became 0.91 to 1 for these, and 0.98 0.96 for
+ * the others. */
+QDEC_INLINE bool few_far(uint32_t type)
+{
+    return type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q6_K || type == DTYPE_IQ4_XS;
+}
 
 /* ---- scales ---- */
 
@@ -336,7 +344,7 @@ struct few_step {
     const int8_t *q[MAX_T]; /* 256 of each token */
     const int16_t *sum16[MAX_T];
     const float *d[MAX_T];
-    const uint8_t *ahead; /* memory to ask for: as much as the step reads, in its own order, each line once */
+    uintptr_t near, far; /* memory to ask for: as much as the step reads, in its own order, each line once */
 };
 
 QDEC_INLINE void few_add(uint32_t type, const __m512i fold[4], const __m512i extra[4], __m512 d, __m512 m,
@@ -376,8 +384,11 @@ QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const int T, 
             __m512i q[4], scale[4];
             __asm__ volatile("" ::: "memory"); /* row by row: else all that is asked for comes in one burst */
             QDEC_UNROLL
-            for (size_t i = line; i < end; i++)
-                _mm_prefetch((const char *)s->ahead + 64 * i, _MM_HINT_T0);
+            for (size_t i = line; i < end; i++) {
+                fetch_line(s->near + 64 * i);
+                if (few_far(type))
+                    fetch_line_l2(s->far + 64 * i);
+            }
             few_unpack(type, w[r], q);
             few_scales(type, &head, r, w[r], scale);
             QDEC_UNROLL
@@ -408,6 +419,7 @@ QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const int T, 
 QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, const int T)
 {
     const size_t bytes = qdec_bytes(type);
+    struct ahead near = ahead_begin(a, 16 * a->row_bytes), far = ahead_begin(a, 16 * a->row_bytes + AHEAD_FAR);
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
         const uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
         size_t row[16]; /* rows that are not there are the last one again */
@@ -422,11 +434,13 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
             s.d[t] = a->x->d + at * (a->n / 256);
             acc[t] = _mm512_setzero_ps();
         }
-        s.ahead = s.w + 16 * a->row_bytes;
         for (uint32_t b = 0; b < a->n / 256; b++) {
+            s.near = near.at;
+            s.far = far.at;
             few_step(type, &s, T, acc);
             s.w += bytes;
-            s.ahead += 16 * bytes;
+            ahead_advance(&near, 16 * bytes);
+            ahead_advance(&far, 16 * bytes);
             for (int t = 0; t < T; t++) {
                 s.q[t] += 256;
                 s.sum16[t] += 16;

@@ -8,6 +8,7 @@
  *
  * What is left of a row after whole steps is copied with zeros behind it; the accumulators never see those.
  * See q_avx512.h and quant.h for the arithmetic, qdec_x86.h for the types. */
+#include "kernels/ahead.h"
 #include "kernels/q_avx512.h"
 
 enum { STEP = 128, MAX_T = 4, TAIL_BYTES = 192 };
@@ -289,7 +290,7 @@ struct few_step {
     const int16_t *sum16[MAX_T];
     const float *d[MAX_T];
     uint32_t n_blocks;    /* of 32, at most 4 */
-    const uint8_t *ahead; /* memory to ask for: as much as the step reads, in its own order, each line once */
+    uintptr_t ahead;      /* memory to ask for: as much as the step reads, in its own order, each line once */
 };
 
 /* Sums of four rows for each block: lane k belongs to block k (NVFP4: product block 2k, odd: 2k + 1). */
@@ -342,7 +343,7 @@ QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const int T, 
     for (int g = 0; g < 4; g++) {
         __m512i head[4], part[MAX_T][4];
         for (size_t i = 0; i < 4 * bytes; i += 64)
-            _mm_prefetch((const char *)s->ahead + 4 * bytes * (size_t)g + i, _MM_HINT_T0);
+            fetch_line(s->ahead + 4 * bytes * (size_t)g + i);
         QDEC_UNROLL
         for (int r = 0; r < 4; r++) {
             const uint8_t *w = s->w + s->row[4 * g + r];
@@ -393,6 +394,7 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
 {
     const size_t bytes = STEP / qdec_elems(type) * qdec_bytes(type);
     const uint32_t n_steps = a->n / STEP, left = a->n % STEP / 32;
+    struct ahead ahead = ahead_begin(a, 16 * a->row_bytes);
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
         const uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
         size_t row[16]; /* rows that are not there are the last one again */
@@ -407,19 +409,22 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
             s.d[t] = a->x->d + at * (a->n / 32);
             acc[t] = _mm512_setzero_ps();
         }
-        s.ahead = s.w + 16 * a->row_bytes;
         for (uint32_t b = 0; b < n_steps; b++) {
+            s.ahead = ahead.at;
             few_step(type, &s, T, acc);
             s.w += bytes;
-            s.ahead += 16 * bytes;
+            ahead_advance(&ahead, 16 * bytes);
             for (int t = 0; t < T; t++) {
                 s.q[t] += STEP;
                 s.sum16[t] += STEP / 16;
                 s.d[t] += 4;
             }
         }
-        if (left)
+        if (left) {
+            s.ahead = ahead.at;
             few_tail(type, &s, left, T, acc);
+            ahead_advance(&ahead, 16 * (a->row_bytes - n_steps * bytes));
+        }
         for (int t = 0; t < T; t++)
             _mm512_mask_storeu_ps(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1),
                                   acc[t]);

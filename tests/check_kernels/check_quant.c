@@ -119,7 +119,7 @@ static struct acts make_acts(uint32_t act_block, uint32_t n, uint32_t n_rows)
             x.sum16[j] = (int16_t)sum;
         }
     }
-    x.a = (struct kern_acts){x.q, x.d, x.sum16, act_block};
+    x.a = (struct kern_acts){x.q, x.d, x.sum16, act_block, NULL};
     return x;
 }
 
