@@ -6,6 +6,9 @@
  *
  *     trial: on off on off ... (the first token of a block is not counted) -> hold -> trial -> longer hold ...
  *
+ * A trial goes on until the times are clearly apart, or its longest: a choice that rests on noise is held for long,
+ * while trying costs half of a difference that is small then.
+ *
  * Pure bookkeeping; no clock of its own.  Results do not depend on what it decides. */
 #ifndef SLUICE_ENGINE_HINT_TRIAL_H
 #define SLUICE_ENGINE_HINT_TRIAL_H
@@ -15,15 +18,17 @@
 
 enum {
     HINT_TRIAL_BLOCK = 4,   /* tokens */
-    HINT_TRIAL_BLOCKS = 6,  /* of a trial, both ways together */
-    HINT_TRIAL_SAMPLES = (HINT_TRIAL_BLOCK - 1) * HINT_TRIAL_BLOCKS / 2,
+    HINT_TRIAL_BLOCKS = 6,  /* of the shortest trial, both ways together */
+    HINT_TRIAL_BLOCKS_MAX = 18, /* of the longest */
+    HINT_TRIAL_SAMPLES = (HINT_TRIAL_BLOCK - 1) * HINT_TRIAL_BLOCKS_MAX / 2,
     HINT_TRIAL_HOLD = 96,   /* tokens between two trials; doubled while they agree */
     HINT_TRIAL_HOLD_MAX = 1536,
 };
 
 struct hint_trial {
     bool on;              /* the choice in force */
-    uint32_t at;          /* tokens into the trial, or TRIAL tokens and more: holding */
+    bool trying;          /* a trial, else a hold */
+    uint32_t at;          /* tokens into it */
     uint32_t hold;        /* length of the present or next hold */
     uint32_t n_rows;      /* of the calls that are compared */
     uint32_t n[2];

@@ -28,7 +28,7 @@ static uint32_t feed(struct hint_trial *t, uint32_t n, uint64_t off_ns, uint64_t
     return n_on;
 }
 
-enum { TRIAL = HINT_TRIAL_BLOCK * HINT_TRIAL_BLOCKS };
+enum { TRIAL = HINT_TRIAL_BLOCK * HINT_TRIAL_BLOCKS, LONGEST = HINT_TRIAL_BLOCK * HINT_TRIAL_BLOCKS_MAX };
 
 static void test_choice(void **state)
 {
@@ -67,7 +67,7 @@ static void test_noise(void **state)
     for (int k = 0; k < 200; k++) {
         struct hint_trial t;
         hint_trial_init(&t);
-        for (uint32_t i = 0; i < TRIAL; i++) {
+        for (uint32_t i = 0; i < LONGEST; i++) {
             bool on = hint_trial_next(&t, 1);
             uint64_t ns = (on ? 1100 : 1000) + random_below(150);
             hint_trial_done(&t, random_below(12) ? ns : 20 * ns);
@@ -78,7 +78,7 @@ static void test_noise(void **state)
 }
 
 /* Trying, and erring where the two are close, costs at most 3% of always the better way, on average over many runs of any
- * length from the first hold on, whatever look-ahead gains or loses. */
+ * length from the first hold on, whatever look-ahead gains or loses; and few single runs of 1000 tokens lose more. */
 static void test_cost(void **state)
 {
     (void)state;
@@ -86,17 +86,23 @@ static void test_cost(void **state)
     static const uint32_t tokens[] = {TRIAL + HINT_TRIAL_HOLD, 300, 1000};
     for (uint32_t i = 0; i < sizeof on_ns / sizeof *on_ns; i++)
         for (uint32_t l = 0; l < 3; l++) {
-            uint64_t best = on_ns[i] < 10000 ? on_ns[i] : 10000, spent = 0, runs = 200;
+            uint64_t best = tokens[l] * (on_ns[i] < 10000 ? on_ns[i] : 10000), all = 0;
+            uint32_t runs = 300, over = 0;
             for (uint32_t r = 0; r < runs; r++) {
                 struct hint_trial t;
                 hint_trial_init(&t);
+                uint64_t spent = 0;
                 for (uint32_t n = 0; n < tokens[l]; n++) {
                     uint64_t ns = hint_trial_next(&t, 1) ? on_ns[i] : 10000;
                     spent += ns;
                     hint_trial_done(&t, ns + random_below(3001) - 1500);
                 }
+                all += spent;
+                over += 100 * spent > 103 * best;
             }
-            assert_true(100 * spent <= 103 * runs * tokens[l] * best);
+            assert_true(100 * all <= 103 * runs * best);
+            if (tokens[l] >= 1000)
+                assert_true(over * 25 <= runs);
         }
 }
 
