@@ -222,7 +222,7 @@ for want in "0 0.0 0.2" "0.7 0.6 0.8" "0.9 0.8 0.97"; do
         --json "$tmp/look.json" >/dev/null
     within "$(recall_of)" "$lo" "$hi"; rc=$?; ok "synth --recall $r: recall $(recall_of)" $rc
 done
-look=(run -q -m "$tmp/look.gguf" -p "hello there" -n 32 --temp 0 --ignore-eos -c 64)
+look=(run -q -m "$tmp/look.gguf" -p "hello there" -n 90 --temp 0 --ignore-eos -c 128)
 "$sluice" "${look[@]}" --ram 20M --force-hint --json "$tmp/look.json" >"$tmp/look1"
 n=$(sed -n '/"generation"/,$s/^ *"bytes_read_hint": \([0-9]*\),*$/\1/p' "$tmp/look.json" | head -1)
 [ "${n:-0}" -gt 0 ]; ok "look-ahead: reads by hints (${n:-none})" $?
