@@ -315,17 +315,19 @@ static double context_reads(const struct sizes *z, uint64_t left, uint64_t c)
     return n_pass * (dense + experts * ((double)c * share < 1 ? (double)c * share : 1)) + D * (dense + experts * share);
 }
 
-/* Up to PLAN_CHUNK_PLAIN tokens what a twelfth of the budget holds; beyond that as long as each doubling spares
- * reads, within a sixth of it. */
+/* Up to PLAN_CHUNK_PLAIN tokens what a twelfth of the budget holds, and up to PLAN_CHUNK_RESIDENT where all stays in
+ * memory; beyond that as long as each doubling spares reads, within a sixth of it. */
 static uint32_t choose_chunk(const struct sizes *z, uint64_t left)
 {
     const struct sluice_params *p = &z->in->p;
     uint64_t cap = min64(PLAN_CHUNK_MAX, (uint64_t)p->n_ctx * p->n_seq), base = scratch_bytes(z, 1);
     uint32_t best = 1;
     for (uint32_t c = 2; c <= cap; c *= 2) {
-        uint64_t extra = scratch_bytes(z, c) - base, most = p->ram_bytes / (c <= PLAN_CHUNK_PLAIN ? 12 : 6);
-        if (extra > min64(left, most) ||
-            (c > PLAN_CHUNK_PLAIN && context_reads(z, left, c) >= context_reads(z, left, best)))
+        uint64_t extra = scratch_bytes(z, c) - base;
+        const double reads = context_reads(z, left, c);
+        const bool plain = c <= PLAN_CHUNK_PLAIN || (c <= PLAN_CHUNK_RESIDENT && !(reads > 0));
+        if (extra > min64(left, p->ram_bytes / (plain ? 12 : 6)) ||
+            (!plain && reads >= context_reads(z, left, best)))
             break;
         best = c;
     }

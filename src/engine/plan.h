@@ -24,7 +24,8 @@
  * drive's rate, small enough for a ring of a few to fit any budget. */
 #define PLAN_SLAB_BYTES (4ull << 20)
 #define PLAN_CHUNK_MAX 4096
-#define PLAN_CHUNK_PLAIN 512 /* where nothing is read, larger passes gain nothing */
+#define PLAN_CHUNK_PLAIN 512     /* up to here memory is well spent anyway */
+#define PLAN_CHUNK_RESIDENT 2048 /* where nothing is read: more tokens for each expert, a tenth to a sixth faster */
 
 struct plan_input {
     const struct model *m;

@@ -109,8 +109,8 @@ static void test_all_resident(void **state)
     sluice_model_free(m);
 }
 
-/* Passes grow where that spares reads: never where all is resident, not for a prompt that fits, and not at the price
- * of a sixth of the budget. */
+/* Passes grow where that spares reads: not where all is resident, not for a prompt that fits, and not at the price of
+ * a sixth of the budget. */
 static void test_chunk(void **state)
 {
     struct sluice_model *m = open_model(MOE);
@@ -119,7 +119,7 @@ static void test_chunk(void **state)
     (void)state;
     p.n_ctx = 8192;
     assert_int_equal(sluice_model_plan(m, &p, &plan, NULL), 0);
-    assert_int_equal(plan.n_chunk, PLAN_CHUNK_PLAIN);
+    assert_int_equal(plan.n_chunk, PLAN_CHUNK_RESIDENT);
     p.expert_cache_bytes = SLUICE_CACHE_MIN; /* every pass reads */
     assert_int_equal(sluice_model_plan(m, &p, &plan, NULL), 0);
     assert_int_equal(plan.n_chunk, PLAN_CHUNK_MAX);
