@@ -52,7 +52,7 @@ static inline float *ops_cpu_row(const struct ops_cpu *c, int worker)
 /* Rows of a task where few tokens make reading the weights the whole work: a power of two from 16 to 256 whose
  * rows make up about CPU_TASK_BYTES.  Neighbouring tasks mostly go to the same worker, so small ones cost little, and
  * nobody waits long for the last one. */
-#define CPU_TASK_BYTES (48u << 10)
+#define CPU_TASK_BYTES (96u << 10)
 #define CPU_FEW_TOKENS 8
 static inline uint32_t ops_cpu_task_rows(const struct ops_weight *w)
 {
