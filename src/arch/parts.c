@@ -106,10 +106,10 @@ int parts_delta_hp(struct model *m, struct sluice_error *err)
     if (hp->n_k_head == 0 || hp->n_v_head % hp->n_k_head)
         return err_set(err, SLUICE_EFORMAT, "ssm.time_step_rank %u is not a multiple of ssm.group_count %u",
                        hp->n_v_head, hp->n_k_head);
-    if (hp->d_k == 0 || hp->d_k > 65536 || (uint64_t)hp->d_k * hp->n_k_head > 1u << 24)
-        return err_set(err, SLUICE_EFORMAT, "ssm.state_size is %u, expected 1 to 65536", hp->d_k);
-    if (hp->d_conv < 2 || hp->d_conv > 64)
-        return err_set(err, SLUICE_EFORMAT, "ssm.conv_kernel is %u, expected 2 to 64", hp->d_conv);
+    if (hp->d_k == 0 || hp->d_k > OPS_DELTA_K_MAX || (uint64_t)hp->d_k * hp->n_k_head > 1u << 24)
+        return err_set(err, SLUICE_EFORMAT, "ssm.state_size is %u, expected 1 to %d", hp->d_k, OPS_DELTA_K_MAX);
+    if (hp->d_conv < 2 || hp->d_conv > OPS_CONV_MAX)
+        return err_set(err, SLUICE_EFORMAT, "ssm.conv_kernel is %u, expected 2 to %d", hp->d_conv, OPS_CONV_MAX);
     return 0;
 }
 

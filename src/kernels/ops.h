@@ -118,7 +118,10 @@ struct ops_attn {
  *   state float[n_v_head][d_k][d_v]: S *= g; delta = (v - S^T k) * beta; S += k delta^T; o = S^T q.
  *   Then out = RMSNorm(o; norm float[d_v], eps) * silu(z), z [n_tok][ld_z].
  * qkv is worked in place and holds nothing of use afterwards.
- * Value head h uses key head h / (n_v_head/n_k_head), or h % n_k_head if tiled. */
+ * Value head h uses key head h / (n_v_head/n_k_head), or h % n_k_head if tiled.  d_k and d_conv are bounded by what
+ * a thread has room for. */
+#define OPS_DELTA_K_MAX 512
+#define OPS_CONV_MAX 8
 struct ops_delta {
     struct ops_ref qkv, z, a, b; uint64_t ld_qkv, ld_z, ld_a, ld_b; uint32_t n_tok;
     uint32_t n_k_head, n_v_head, d_k, d_v, d_conv; bool tiled;

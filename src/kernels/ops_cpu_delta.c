@@ -114,7 +114,8 @@ void ops_cpu_delta(struct ops *o, const struct ops_delta *a)
     struct delta_job j = {.c = ops_cpu_of(o), .a = a};
     if (!a->n_tok)
         return;
-    assert(a->n_v_head % a->n_k_head == 0 && a->d_conv >= 1 && a->d_conv <= VEC_CONV_MAX);
+    _Static_assert(OPS_CONV_MAX <= VEC_CONV_MAX, "what the kernels have room for");
+    assert(a->n_v_head % a->n_k_head == 0 && a->d_conv >= 1 && a->d_conv <= OPS_CONV_MAX && a->d_k <= OPS_DELTA_K_MAX);
     assert((size_t)a->d_k * VEC_PANEL * sizeof(float) <= j.c->scratch_stride);
     j.v0 = 2 * a->n_k_head * a->d_k;
     j.n_qkv = j.v0 + a->n_v_head * a->d_v;

@@ -279,6 +279,12 @@ static void wrong_numbers(void **state)
             fail_msg("%s = %u: %d \"%s\"", key, bad[i].v, rc, err.msg);
         model_clear(&m);
     }
+    start("qwen35moe"); /* more than the kernels have room for */
+    rewrite_u32(r, "qwen35moe.ssm.conv_kernel", 9);
+    fails(SLUICE_EFORMAT, "ssm.conv_kernel", "expected 2 to 8");
+    start("qwen35moe");
+    rewrite_u32(r, "qwen35moe.ssm.state_size", 1024);
+    fails(SLUICE_EFORMAT, "ssm.state_size", "expected 1 to 512");
     start("llama3");
     rewrite_drop(r, "llama.attention.head_count");
     fails(SLUICE_EFORMAT, "llama.attention.head_count", "missing");
