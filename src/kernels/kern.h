@@ -45,8 +45,8 @@ typedef void kern_matmul_f32_fn(uint32_t type, const void *w, size_t row_bytes, 
                                 const float *x, size_t ldx, const int32_t *idx, uint32_t n_tok,
                                 float *out, size_t ld_out, void *scratch);
 
-/* Enough for a panel of 16 rows of n weights as floats, and for 130 tokens or more (qpanel_avx512.h): short rows take less,
- * so that it does not weigh on a small model in a small budget. */
+/* Enough for a panel of 16 rows of n weights as floats, and for some tens of tokens and more at once (qpanel_avx512_run
+ * cuts them to what it has): short rows take less, so that it does not weigh on a small model in a small budget. */
 #define KERN_SCRATCH_BYTES(n) \
     ((size_t)(n) * 16 * 4 + ((n) < 2048 ? (64u << 10) + (size_t)(n) * 224 : (size_t)512 << 10))
 

@@ -140,10 +140,9 @@ static void moe_up_task(void *arg, int i, int worker)
 
 /* Products of expert e's down rows for pairs first .. first+n-1 into out. */
 static void moe_down(const struct moe_job *j, uint32_t e, uint32_t first, uint32_t n, uint32_t r0,
-                     uint32_t nr, float *out, size_t ld, int worker)
+                     uint32_t nr, float *out, size_t ld, const void *next, int worker)
 {
     const struct ops_expert *x = &j->a->experts[e];
-    const void *next = moe_next(&x->down, e + 1 < j->a->n_experts ? &x[1].down : NULL, r0 + nr);
     ops_cpu_product(j->c, &x->down, r0, nr, &j->h, j->rows + j->base[e] + first, n, out, ld, next, worker);
 }
 
@@ -157,14 +156,15 @@ static void moe_rows_task(void *arg, int i, int worker)
     const struct ops_expert *x = &a->experts[e];
     const int32_t *row = (const int32_t *)ops_cpu_ptr(a->row) + x->pair0;
     float *y = (float *)ops_cpu_ptr(a->yrows) + r0, *tile = ops_cpu_tile(j->c, worker);
+    const void *next = moe_next(&x->down, e + 1 < a->n_experts ? &x[1].down : NULL, r0 + nr);
     const uint32_t step = CPU_TILE / nr;
     if (x->n_pairs == 1) {
-        moe_down(j, e, 0, 1, r0, nr, y + (size_t)row[0] * a->n_embd, a->n_embd, worker);
+        moe_down(j, e, 0, 1, r0, nr, y + (size_t)row[0] * a->n_embd, a->n_embd, next, worker);
         return;
     }
     for (uint32_t p = 0; p < x->n_pairs; p += step) {
         const uint32_t n = x->n_pairs - p < step ? x->n_pairs - p : step;
-        moe_down(j, e, p, n, r0, nr, tile, nr, worker);
+        moe_down(j, e, p, n, r0, nr, tile, nr, next, worker);
         for (uint32_t k = 0; k < n; k++)
             memcpy(y + (size_t)row[p + k] * a->n_embd, tile + (size_t)k * nr, nr * sizeof *y);
     }
@@ -182,9 +182,10 @@ static void moe_acc_task(void *arg, int i, int worker)
         const struct ops_expert *x = &a->experts[e];
         const int32_t *tok = (const int32_t *)ops_cpu_ptr(a->tok) + x->pair0;
         const float *weight = (const float *)ops_cpu_ptr(a->weight) + x->pair0;
+        const void *next = e + 1 < a->n_experts ? ops_cpu_row_of(&x[1].down, r0) : NULL;
         for (uint32_t p = 0; p < x->n_pairs; p += step) {
             const uint32_t n = x->n_pairs - p < step ? x->n_pairs - p : step;
-            moe_down(j, e, p, n, r0, nr, tile, nr, worker);
+            moe_down(j, e, p, n, r0, nr, tile, nr, next, worker);
             for (uint32_t k = 0; k < n; k++)
                 j->c->k.vec->fma(weight[p + k], tile + (size_t)k * nr, nr,
                                  acc + (size_t)tok[p + k] * a->n_embd);

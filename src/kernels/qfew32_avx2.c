@@ -2,6 +2,7 @@
  *
  * As qfew32_avx512.c, with half the register: a step takes 64 weights of 8 rows, and the 128-bit lane k of a
  * register belongs to block k of two.  See q_avx2.h and quant.h for the arithmetic. */
+#include "kernels/fetch.h"
 #include "kernels/q_avx2.h"
 
 enum { STEP = 64, MAX_T = 4, TAIL_BYTES = 96 };
@@ -162,7 +163,7 @@ struct few_step {
     const int16_t *sum16[MAX_T];
     const float *d[MAX_T];
     uint32_t n_blocks;    /* of 32, at most 2 */
-    const uint8_t *ahead; /* memory to ask for: as much as the step reads, in its own order, each line once */
+    uintptr_t ahead;      /* memory to ask for: as much as the step reads, in its own order, each line once */
 };
 
 struct few_x { __m256i lo, hi; };
@@ -258,7 +259,7 @@ QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const int T, 
     for (int t = 0; t < T; t++)
         x[t] = few_activations(type, s->q[t]);
     for (size_t i = 0; i < 8 * bytes; i += 64)
-        _mm_prefetch((const char *)s->ahead + i, _MM_HINT_T0);
+        fetch_line(s->ahead + i);
     QDEC_UNROLL
     for (int g = 0; g < 2; g++) {
         __m256i part[MAX_T][4];
@@ -323,7 +324,7 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
             s.d[t] = a->x->d + at * (a->n / 32);
             acc[t] = _mm256_setzero_ps();
         }
-        s.ahead = s.w + 8 * a->row_bytes;
+        s.ahead = (uintptr_t)s.w + 8 * a->row_bytes;
         for (uint32_t b = 0; b < a->n / STEP; b++) {
             few_step(type, &s, T, acc);
             s.w += bytes;

@@ -5,6 +5,7 @@
  * transpose of 16 bytes of each): a group's products add up as words, one scale for each row multiplies
  * them, nothing crosses lanes, and scales, mins and d come by the same transpose.
  * See q_avx2.h and quant.h for the arithmetic. */
+#include "kernels/fetch.h"
 #include "kernels/q_avx2.h"
 
 /* Bytes `at` .. at + 15 of two rows.  An insertion waits for one of two units, a blend takes any; but it
@@ -128,10 +129,10 @@ QDEC_INLINE void lanes_fields(uint32_t type, __m256i v, __m256i high, __m256i q[
 
 /* A block of 8 rows.  x, sum16: its activations; bias: Q3_K's, two words for each group. */
 QDEC_INLINE __m256 lanes_step(uint32_t type, const uint8_t *const s[8], const int8_t *x, const int16_t *sum16,
-                              const int16_t *bias, float dx, const char *ahead, __m256 acc)
+                              const int16_t *bias, float dx, uintptr_t ahead, __m256 acc)
 {
     const bool three = type == DTYPE_Q3_K;
-    const size_t lines = 8 * qdec_bytes(type) / 64 / 4;
+    const size_t lines = (8 * qdec_bytes(type) + 63) / 64; /* asked for in four parts */
     struct lanes_head head;
     __m256i isum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     lanes_unpack_head(type, s, &head);
@@ -144,8 +145,8 @@ QDEC_INLINE __m256 lanes_step(uint32_t type, const uint8_t *const s[8], const in
         for (int h = 0; h < 2; h++) {
             __m256i v[4], sum[4];
             lanes_load(s, (three ? 32 : 16) + 32 * (size_t)h + 16 * (size_t)j, v);
-            for (size_t i = 0; i < lines; i++)
-                _mm_prefetch(ahead + 64 * (lines * (size_t)(2 * j + h) + i), _MM_HINT_T0);
+            for (size_t i = lines * (size_t)(2 * j + h) / 4; i < lines * (size_t)(2 * j + h + 1) / 4; i++)
+                fetch_line(ahead + 64 * i);
             QDEC_UNROLL
             for (int k = 0; k < 4; k++)
                 sum[k] = three ? lanes_dword(bias + 16 * h + 4 * k + 2 * j) : _mm256_setzero_si256();
@@ -202,7 +203,7 @@ QDEC_INLINE void lanes_rows(uint32_t type, const struct q8_args *a)
         for (uint32_t r = 0; r < 8; r++)
             s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
         /* memory to ask for: as much as a step reads, in its own order */
-        const char *ahead = (const char *)s[0] + 8 * a->row_bytes;
+        uintptr_t ahead = (uintptr_t)s[0] + 8 * a->row_bytes;
         __m256 acc = _mm256_setzero_ps();
         for (uint32_t b = 0; b < a->n / 256; b++, ahead += 8 * bytes) {
             acc = lanes_step(type, s, a->x->q + token * a->n + 256 * (size_t)b, sum16 + 16 * (size_t)b,
