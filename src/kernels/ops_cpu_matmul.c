@@ -33,6 +33,23 @@ void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32
 
 struct matmul_job { const struct ops_cpu *c; const struct ops_matmul *a; uint32_t panel; };
 
+/* Tokens at once of products with F32, F16 and BF16 weights: these and a panel's weights stay in the second cache, while
+ * passes of thousands went through memory again for every few rows. */
+#define FLOAT_TOKENS 64
+
+/* A panel of such a product, block after block of tokens. */
+static void matmul_floats(const struct matmul_job *j, const struct ops_matmul_out *out, uint32_t r0, uint32_t nr,
+                          const void *next, float *y, int worker)
+{
+    int32_t idx[FLOAT_TOKENS];
+    for (uint32_t t0 = 0; t0 < j->a->n_tok; t0 += FLOAT_TOKENS) {
+        const uint32_t n = j->a->n_tok - t0 < FLOAT_TOKENS ? j->a->n_tok - t0 : FLOAT_TOKENS;
+        for (uint32_t t = 0; t < n; t++)
+            idx[t] = (int32_t)(t0 + t);
+        ops_cpu_product(j->c, &out->w, r0, nr, &j->a->x, idx, n, y + t0 * out->ld, out->ld, next, worker);
+    }
+}
+
 /* next_weight: after this one; NULL: none. */
 static void matmul_panel(const struct matmul_job *j, const struct ops_matmul_out *out, uint32_t r0,
                          const struct ops_weight *next_weight, int worker)
@@ -46,7 +63,10 @@ static void matmul_panel(const struct matmul_job *j, const struct ops_matmul_out
     const float *bias = out->bias.buf ? (const float *)ops_cpu_ptr(out->bias) + r0 : NULL;
     float *y = (float *)ops_cpu_ptr(out->y) + r0;
     if (!out->add) {
-        ops_cpu_product(j->c, &out->w, r0, nr, &a->x, NULL, a->n_tok, y, out->ld, next, worker);
+        if (dtype_get(out->w.type)->block_elems == 1)
+            matmul_floats(j, out, r0, nr, next, y, worker);
+        else
+            ops_cpu_product(j->c, &out->w, r0, nr, &a->x, NULL, a->n_tok, y, out->ld, next, worker);
         for (uint32_t t = 0; bias && t < a->n_tok; t++)
             vec->add(y + t * out->ld, bias, nr);
         return;
