@@ -1,10 +1,10 @@
 /* kv_cache: keys and values, one buffer a sequence.
  *
- *   buffer of a sequence:  | layer 0: K [n_ctx][k_row] | V [n_ctx][v_row] | layer 1: ... |
+ *   buffer of a sequence:  | layer 0: K [n_head][n_ctx][head_dim] | V [n_head][n_ctx][head_dim_v] | layer 1: ... |
  *
  * with every region starting at a multiple of 64 bytes.  Append only: positions below a
  * sequence's length never change, so a checkpoint is a length and a fork is a copy of
- * the used rows.  The buffers are allocated whole but touched only as far as they fill.
+ * the used rows of each head.  The buffers are allocated whole but touched only as far as they fill.
  * Lengths are the engine's; one thread at a time. */
 #include "state/kv_cache.h"
 

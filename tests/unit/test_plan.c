@@ -109,8 +109,8 @@ static void test_all_resident(void **state)
     sluice_model_free(m);
 }
 
-/* Passes grow where that spares reads: not where all is resident, not for a prompt that fits, and not at the price of
- * a sixth of the budget. */
+/* Passes are of up to 2048 tokens where all is resident, and grow beyond where that spares reads: not for a prompt that
+ * fits, and not at the price of a sixth of the budget. */
 static void test_chunk(void **state)
 {
     struct sluice_model *m = open_model(MOE);

@@ -492,7 +492,7 @@ static void test_ahead(void **state)
     weight_store_ahead(ws, 1);
     while (weight_store_next(ws, t, true, &v, NULL) == 1)
         weight_store_release(ws, &v);
-    for (int i = 0; i < 2000; i++, usleep(1000)) {
+    for (int i = 0; i < 60000; i++, usleep(1000)) {
         weight_store_pump(ws);
         weight_store_get_stats(ws, &st);
         if (st.reads == 4 * N_EXPERT)
@@ -520,7 +520,7 @@ static void test_ahead_of_all(void **state)
     for (int32_t i = 0; i < N_EXPERT; i++)
         ids[i] = i;
     weight_store_ahead(ws, 0);
-    for (int i = 0; i < 2000 && st.reads < 3 * N_EXPERT; i++, usleep(1000)) {
+    for (int i = 0; i < 60000 && st.reads < 3 * N_EXPERT; i++, usleep(1000)) {
         weight_store_pump(ws);
         weight_store_get_stats(ws, &st);
     }
@@ -632,7 +632,7 @@ static void test_hints(void **state)
     struct weight_store_stats st;
     int32_t ids[] = {9, 10, 11, 12};
     weight_store_hint(ws, 0, ids, 4);
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 60000; i++) {
         weight_store_pump(ws);
         weight_store_get_stats(ws, &st);
         if (st.reads == 12)
