@@ -3,6 +3,7 @@
 #include "app/opt.h"
 #include "app/report.h"
 #include "base/log.h"
+#include "base/printable.h"
 #include "format/dtype.h"
 #include "format/gguf.h"
 
@@ -16,14 +17,16 @@
 /* What a file holds may be meant for the terminal: control characters are shown as escapes. */
 static void print_escaped(const char *s, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        unsigned char ch = (unsigned char)s[i];
-        if (ch == '\n')
+    bool control;
+    for (size_t i = 0, k; i < n; i += k) {
+        k = printable_next(s + i, n - i, &control);
+        if (s[i] == '\n')
             fputs("\\n", stdout);
-        else if (ch < 0x20 || ch == 0x7f)
-            printf("\\x%02x", ch);
+        else if (!control)
+            fwrite(s + i, 1, k, stdout);
         else
-            putchar(ch);
+            for (size_t j = 0; j < k; j++)
+                printf("\\x%02x", (unsigned char)s[i + j]);
     }
 }
 

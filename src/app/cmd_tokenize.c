@@ -3,6 +3,7 @@
 #include "app/ids.h"
 #include "app/opt.h"
 #include "app/readall.h"
+#include "base/printable.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -11,16 +12,18 @@
 /* Control characters and backslashes as escapes, the rest as it is. */
 static void print_piece(const char *s, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        unsigned char ch = (unsigned char)s[i];
-        if (ch == '\n')
+    bool control;
+    for (size_t i = 0, k; i < n; i += k) {
+        k = printable_next(s + i, n - i, &control);
+        if (s[i] == '\n')
             fputs("\\n", stdout);
-        else if (ch == '\\')
+        else if (s[i] == '\\')
             fputs("\\\\", stdout);
-        else if (ch < 0x20 || ch == 0x7f)
-            printf("\\x%02x", ch);
+        else if (!control)
+            fwrite(s + i, 1, k, stdout);
         else
-            putchar(ch);
+            for (size_t j = 0; j < k; j++)
+                printf("\\x%02x", (unsigned char)s[i + j]);
     }
 }
 

@@ -1,17 +1,11 @@
 /* err: see err.h. */
 #include "base/err.h"
 
+#include "base/printable.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Names out of files are part of messages: a message stays one line, and leaves the terminal alone. */
-static void make_printable(char *s)
-{
-    for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f)
-            *s = '?';
-}
 
 int err_set(struct sluice_error *err, int code, const char *fmt, ...)
 {
@@ -21,7 +15,7 @@ int err_set(struct sluice_error *err, int code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
-    make_printable(err->msg);
+    printable_make(err->msg, strlen(err->msg)); /* it stays one line, and leaves the terminal alone */
     err->code = code;
     return code;
 }
@@ -42,6 +36,6 @@ int err_prefix(struct sluice_error *err, int code, const char *fmt, ...)
         memcpy(err->msg + n + 2, old, len); /* what does not fit is cut */
         err->msg[(size_t)n + 2 + len] = 0;
     }
-    make_printable(err->msg);
+    printable_make(err->msg, strlen(err->msg));
     return err->code ? err->code : code;
 }

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/printable.h"
 #include "model/experts_file.h"
 
 #include <stdlib.h>
@@ -26,8 +27,10 @@ static char *meta_string(const struct gguf *g, const char *key)
     gguf_get_str(g, key, &s);
     size_t n = s.n < 256 ? s.n : 256;
     char *p = mem_calloc(n + 1, 1);
-    for (size_t i = 0; p && i < n; i++)
-        p[i] = (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : s.p[i];
+    if (p && n) {
+        memcpy(p, s.p, n);
+        printable_make(p, n);
+    }
     return p;
 }
 

@@ -125,6 +125,12 @@ static void test_err(void **state)
     assert_int_equal(err_prefix(NULL, SLUICE_EINVAL, "x"), SLUICE_EINVAL);
     err_set(&e, SLUICE_EFORMAT, "key \033[2J%s", "a\nb\x7f");
     assert_string_equal(e.msg, "key ?[2Ja?b?");
+    /* C1 in UTF-8, C1 as a byte and in a form that is too long; all else that is UTF-8 stays, U+00A0 to U+10FFFF */
+    err_set(&e, SLUICE_EFORMAT, "%s", "\xc2\x9b" "2J \x9b" "2J \xe0\x82\x9b \xe2\x82");
+    assert_string_equal(e.msg, "??2J ?2J \xe0?? \xe2?");
+    static const char fine[] = "\xc2\xa0 \xc3\x9b \xe2\x80\x9c \xed\x9f\xbf \xf0\x9f\x98\x80 \xf4\x8f\xbf\xbf";
+    err_set(&e, SLUICE_EFORMAT, "%s", fine);
+    assert_string_equal(e.msg, fine);
     char big[3000];
     memset(big, 'a', sizeof big);
     big[sizeof big - 1] = 0;
