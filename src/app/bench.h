@@ -71,7 +71,8 @@ int bench_probe_disk(const struct sluice_model *m, const struct sluice_params *p
 int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench_result *out,
               struct sluice_error *err) SLUICE_MUST_CHECK;
 
-/* Sequence seq begins with n_tok tokens whose keys and values are random; recurrent states are zero. */
+/* Sequence seq begins with n_tok tokens whose keys and values are random; recurrent states are zero.
+ * SLUICE_ECANCELED where the context's cancel ended it; then the sequence is empty. */
 int bench_fill(struct sluice_context *c, uint32_t seq, uint32_t n_tok, uint64_t seed,
                struct sluice_error *err) SLUICE_MUST_CHECK;
 

@@ -11,13 +11,18 @@
 
 #include <stdlib.h>
 
-/* The first n_rows rows, of n elements, of a head of K or V, which is `at`; x [n] and row [its bytes] are scratch. */
-static void fill_rows(struct ops *ops, const struct ops_kv *kv, struct ops_ref at, uint32_t head, uint32_t n_rows,
-                      size_t n, uint64_t *rng, float *x, void *row)
+#define CANCEL_ROWS 4096 /* some milliseconds */
+
+/* The first n_rows rows, of n elements, of a head of K or V, which is `at`; x [n] and row [its bytes] are scratch.
+ * False where *cancel, which may be NULL, ended it. */
+static bool fill_rows(struct ops *ops, const struct ops_kv *kv, struct ops_ref at, uint32_t head, uint32_t n_rows,
+                      size_t n, uint64_t *rng, float *x, void *row, const volatile int *cancel)
 {
     const size_t row_bytes = n / dtype_get(kv->type)->block_elems * dtype_get(kv->type)->block_bytes;
     at = ops_plus(at, (uint64_t)head * kv->n_ctx * row_bytes);
     for (uint32_t t = 0; t < n_rows; t++) {
+        if (t % CANCEL_ROWS == 0 && cancel && *cancel)
+            return false;
         for (size_t i = 0; i < n; i++) {
             *rng = *rng * 6364136223846793005u + 1442695040888963407u;
             x[i] = (float)(int32_t)(*rng >> 32) * 0x1p-31f;
@@ -25,6 +30,7 @@ static void fill_rows(struct ops *ops, const struct ops_kv *kv, struct ops_ref a
         vec_table_ref.narrow(kv->type, x, n, row);
         ops->write(ops, ops_plus(at, t * row_bytes), row, row_bytes);
     }
+    return true;
 }
 
 int bench_fill(struct sluice_context *c, uint32_t seq, uint32_t n_tok, uint64_t seed, struct sluice_error *err)
@@ -45,15 +51,18 @@ int bench_fill(struct sluice_context *c, uint32_t seq, uint32_t n_tok, uint64_t 
     if (c->delta)
         delta_state_zero(c->delta, seq);
     c->ops->wait(c->ops);
-    for (uint32_t i = 0; i < m->n_attn; i++) {
+    const volatile int *cancel = c->in.p.cancel;
+    bool whole = true;
+    for (uint32_t i = 0; whole && i < m->n_attn; i++) {
         const struct ops_kv kv = kv_cache_at(c->kv, seq, i);
-        for (uint32_t h = 0; h < m->hp.n_head_kv; h++) {
-            fill_rows(c->ops, &kv, kv.k, h, n_tok, n_k, &rng, x, row);
-            fill_rows(c->ops, &kv, kv.v, h, n_tok, n_v, &rng, x, row);
-        }
+        for (uint32_t h = 0; whole && h < m->hp.n_head_kv; h++)
+            whole = fill_rows(c->ops, &kv, kv.k, h, n_tok, n_k, &rng, x, row, cancel) &&
+                    fill_rows(c->ops, &kv, kv.v, h, n_tok, n_v, &rng, x, row, cancel);
     }
-    c->seq_len[seq] = n_tok;
     free(x);
     free(row);
+    if (!whole) /* the sequence stays empty */
+        return err_set(err, SLUICE_ECANCELED, "cancelled");
+    c->seq_len[seq] = n_tok;
     return 0;
 }

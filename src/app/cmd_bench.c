@@ -15,7 +15,7 @@ struct args {
     struct opt_model m;
     struct bench_params p;
     const char *json, *csv, *svg, *sweep, *text;
-    int cold;
+    int cold, random_depth;
 };
 
 /* The budgets of a sweep, "2G,4G,8G", or the one of --ram. */
@@ -90,6 +90,7 @@ static int run(struct args *a)
         return opt_fail("bench", "%s", e.msg);
     a->p.path = a->m.path;
     a->p.cold = a->cold;
+    a->p.random_depth = a->random_depth;
     a->p.cancel = &interrupt_flag;
     a->p.progress = a->m.quiet ? NULL : stderr;
     rc = a->text ? load_text(a, m, &ids) : 0;
@@ -121,7 +122,7 @@ int cmd_bench(int argc, char **argv)
         {"predict", 'n', "N", "tokens to decode after it (default 64; 0: no decode phase)", OPT_U32, &a.p.n_gen},
         {"depth", 'd', "N", "tokens that are in the context before either (default 0)", OPT_U32, &a.p.n_depth},
         {"random-depth", 0, NULL, "random keys and values stand for those tokens, which are not fed: a long context at once", OPT_FLAG,
-         &a.p.random_depth},
+         &a.random_depth},
         {"reps", 'r', "N", "repetitions (default 3)", OPT_U32, &a.p.n_reps},
         {"cold", 0, NULL, "an empty expert cache for each repetition (default: one warm context)", OPT_FLAG, &a.cold},
         {"text", 'f', "FILE", "feed this text instead of random tokens, so that routing is that of real use", OPT_STR, &a.text},

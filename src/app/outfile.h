@@ -1,11 +1,18 @@
-/* outfile: result files that appear whole or not at all: written beside their place and renamed. */
+/* outfile: result files that appear whole or not at all: written beside their place and renamed.
+ *
+ * What is no regular file is written as it is, and so is what a link below /dev or /proc leads to: /dev/stdout may be
+ * a regular file, but its name cannot be renamed over.  Other symbolic links stay links: their target is replaced. */
 #ifndef SLUICE_APP_OUTFILE_H
 #define SLUICE_APP_OUTFILE_H
 
 #include <stdint.h>
 #include <stdio.h>
 
-struct outfile { FILE *f; const char *command, *path; char *tmp; };
+struct outfile {
+    FILE *f;
+    const char *command, *path; /* path as it was given: for messages */
+    char *target, *tmp;         /* owned; the file to make and what is written before; NULL: written as it is */
+};
 
 /* Each returns 0, or 1 after printing an error for `command`. */
 /* Before work that takes long: whether outfile_open would succeed, so that a result is not made in vain.  Leaves nothing;

@@ -1,6 +1,7 @@
 /* readall: see readall.h. */
 #include "app/readall.h"
 
+#include "app/interrupt.h"
 #include "app/opt.h"
 
 #include <errno.h>
@@ -17,6 +18,11 @@ int readall(char **text, size_t *n_bytes, const char *command, const char *path)
     size_t n = 0, cap = 0;
     int rc = 0;
     for (;;) {
+        /* A signal ends a read that waits for input (EINTR), maybe behind some bytes: another one would wait again. */
+        if (interrupt_flag) {
+            rc = opt_fail(command, "interrupted");
+            break;
+        }
         if (n + 1 >= cap) {
             cap = cap ? cap * 2 : 65536;
             char *more = realloc(buf, cap);
@@ -28,11 +34,13 @@ int readall(char **text, size_t *n_bytes, const char *command, const char *path)
         }
         size_t got = fread(buf + n, 1, cap - n - 1, f);
         n += got;
-        if (!got) {
-            if (ferror(f))
-                rc = opt_fail(command, "%s: cannot read: %s", path, strerror(errno));
+        if (ferror(f)) {
+            rc = interrupt_flag ? opt_fail(command, "interrupted")
+                                : opt_fail(command, "%s: cannot read: %s", path, strerror(errno));
             break;
         }
+        if (!got)
+            break;
     }
     if (f != stdin)
         fclose(f);

@@ -120,11 +120,14 @@ ok "inspect: an option that cannot act" $?
     grep -q 'plan for a budget of 24' "$tmp/out"
 ok "inspect" $?
 
-esc=$(printf "\\033")
-for name in general.name output_norm.weight qwen3; do # a key, a tensor and an architecture that talk to the terminal
-    LC_ALL=C sed "s/$name/${name/e/$esc}/" tests/golden/data/qwen3/model.gguf >"$tmp/esc.gguf"
-    "$sluice" inspect "$tmp/esc.gguf" >"$tmp/out" 2>&1
-    ! grep -q $'\033' "$tmp/out" && grep -qE "${name/e/(\\\\x1b|\\?)}" "$tmp/out"; ok "inspect: no terminal codes out of a file ($name)" $?
+for esc in 1b 9b; do # ESC, and CSI as a byte of its own
+    byte=$(printf "\\x$esc")
+    for name in general.name output_norm.weight qwen3; do # a key, a tensor and an architecture that talk to the terminal
+        LC_ALL=C sed "s/$name/${name/e/$byte}/" tests/golden/data/qwen3/model.gguf >"$tmp/esc.gguf"
+        "$sluice" inspect "$tmp/esc.gguf" >"$tmp/out" 2>&1
+        ! LC_ALL=C grep -qa "$byte" "$tmp/out" && grep -qE "${name/e/(\\\\x$esc|\\?)}" "$tmp/out"
+        ok "inspect: no terminal codes out of a file ($name, $esc)" $?
+    done
 done
 
 # ---- tokenize
@@ -164,7 +167,7 @@ interrupted() { # signal, what to wait for, command...
     (trap - EXIT; exec "$sluice" "$@" >"$tmp/cut.out" 2>"$tmp/cut.err") & # a shell that dies of the signal must not clean up
     pid=$!
     for _ in $(seq 200); do eval "$await" && break; sleep 0.05; done
-    kill -"$signal" $pid
+    for _ in 1 2 3; do kill -"$signal" $pid 2>/dev/null; sleep 0.02; done # timeout(1) sends it twice, which is no second wish
     wait $pid
     [ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ] && grep -q "^sluice $1: interrupted" "$tmp/cut.err"
     rc=$?; ok "$1: SIG$signal, nothing stays behind ($(ls "$tmp/cut") $(head -2 "$tmp/cut.err"))" $rc
@@ -174,10 +177,54 @@ slow=(--ram 24M --io-fault late=5ms)
 for signal in INT TERM; do
     interrupted $signal '[ -n "$(ls "$tmp/cut")" ]' logits -q -m $golden/model.gguf --tokens $golden/tokens.i32 --out "$tmp/cut/x" \
         --chunk 1 --io-fault late=20ms
-    interrupted $signal '[ -n "$(ls "$tmp/cut")" ]' synth -q --arch qwen3 --layers 40 --hidden 2048 --type q8_0 -o "$tmp/cut/x"
+    interrupted $signal '[ -n "$(ls "$tmp/cut")" ]' synth -q --arch qwen3 --layers 5 --hidden 2048 --vocab 512 --type q8_0 -t 1 -o "$tmp/cut/x"
     interrupted $signal 'grep -q "^io_" "$tmp/cut.err" 2>/dev/null' trace -m $demo --random 8 -n 4000 "${slow[@]}" -o "$tmp/cut/x"
     interrupted $signal 'grep -q "^repetition 1" "$tmp/cut.err" 2>/dev/null' bench -m $demo -p 0 -n 100 -r 9 "${slow[@]}" --json "$tmp/cut/x"
 done
+
+# A read that waits for more of the prompt ends; where nothing looks at the first signal, a later second one ends it all.
+await_handler() { # pid: it catches SIGINT, bit 1 of the mask
+    for _ in $(seq 200); do grep -q '^SigCgt:.*[2367abef]$' "/proc/$1/status" 2>/dev/null && break; sleep 0.05; done
+    sleep 0.3
+}
+mkfifo "$tmp/in"
+exec 3<>"$tmp/in"
+printf 'Once upon' >&3
+(trap - EXIT; exec "$sluice" run -q -m $demo -f - <"$tmp/in" >"$tmp/out" 2>"$tmp/err" 3>&-) &
+pid=$!
+await_handler $pid
+kill -INT $pid
+for _ in $(seq 300); do kill -0 $pid 2>/dev/null || break; sleep 0.1; done
+kill -KILL $pid 2>/dev/null # it still waits
+wait $pid 2>/dev/null
+[ $? = 1 ] && [ "$(cat "$tmp/err")" = "sluice run: interrupted" ]; rc=$?; ok "run: Ctrl-C while half a prompt is there ($(head -2 "$tmp/err"))" $rc
+exec 3>&-
+(trap - EXIT; exec "$sluice" logits -q -m $golden/model.gguf --tokens $golden/tokens.i32 --out "$tmp/cut/x" --io-fault late=4s) 2>/dev/null &
+pid=$!
+await_handler $pid
+kill -INT $pid
+sleep 0.7
+kill -INT $pid
+wait $pid 2>/dev/null
+rc=$?; [ $rc = 130 ]; ok "a second signal ends it at once ($rc)" $?
+rm -f "$tmp"/cut/*
+
+# ---- results by other names: standard output goes on where it is, and a link stays one
+# (/dev/fd/1 and not /dev/stdout, which root could rename over if this were broken; nobody can below /proc.)
+"$sluice" run -q -m $golden/model.gguf --raw -p hi -n 1 --temp 0 >"$tmp/text" --json "$tmp/plain"
+"$sluice" run -q -m $golden/model.gguf --raw -p hi -n 1 --temp 0 >"$tmp/both" --json /dev/fd/1
+[ "$(head -c "$(stat -c %s "$tmp/text")" "$tmp/both" | cksum)" = "$(cksum <"$tmp/text")" ] && grep -q '"ids"' "$tmp/both"
+rc=$?; ok "run: --json /dev/fd/1 into a file" $rc
+mkdir "$tmp/far"
+echo old >"$tmp/far/real"
+ln -s far/real "$tmp/link1"
+ln -s link1 "$tmp/link2"
+ln -s far/new "$tmp/link3"
+for l in link2 link3; do
+    "$sluice" run -q -m $golden/model.gguf --raw -p hi -n 1 >/dev/null --json "$tmp/$l" && [ -L "$tmp/$l" ] && grep -q '"ids"' "$tmp/$l"
+    ok "run: --json through $l" $?
+done
+[ "$(ls "$tmp/far")" = "$(printf 'new\nreal')" ]; ok "run: nothing beside what links lead to" $?
 
 # ---- weights that cannot be meant
 cp tests/golden/data/llama3/model.gguf "$tmp/rope.gguf"
@@ -208,7 +255,8 @@ refused "hidden size" "$sluice" synth --arch qwen3moe --hidden 64 --layers 48 --
 refused "no delta net" "$sluice" synth --arch qwen3moe --delta-heads 4 -o "$tmp/x.gguf"
 refused "about experts" "$sluice" synth --arch llama --top-k 4 -o "$tmp/x.gguf"
 refused "about experts" "$sluice" synth --arch qwen3 --shared-ff 64 -o "$tmp/x.gguf"
-refused "the disk has" "$sluice" synth -q --arch qwen3moe --layers 1 --hidden 64 --vocab 512 --experts 4294967295 -o "$tmp/x.gguf"
+refused "the disk has" bash -c "ulimit -f 100; exec '$sluice' synth -q --arch qwen3moe --layers 1 --hidden 64 --vocab 512 \
+    --experts 4294967295 -o '$tmp/x.gguf'"
 refused "File too large" bash -c "ulimit -f 100; exec '$sluice' synth -q --arch qwen3 --layers 2 --hidden 256 -o '$tmp/x.gguf'"
 [ -z "$(ls "$tmp" | grep '^x.gguf')" ]; rc=$?; ok "synth: nothing half-written ($(ls "$tmp" | grep '^x.gguf'))" $rc
 
