@@ -167,7 +167,7 @@ interrupted() { # signal, what to wait for, command...
     (trap - EXIT; exec "$sluice" "$@" >"$tmp/cut.out" 2>"$tmp/cut.err") & # a shell that dies of the signal must not clean up
     pid=$!
     for _ in $(seq 200); do eval "$await" && break; sleep 0.05; done
-    for _ in 1 2 3; do kill -"$signal" $pid 2>/dev/null; sleep 0.02; done # timeout(1) sends it twice, which is no second wish
+    for _ in 1 2 3; do kill -"$signal" $pid 2>/dev/null; sleep 0.001; done # timeout(1) sends it twice, which is no second wish
     wait $pid
     [ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ] && grep -q "^sluice $1: interrupted" "$tmp/cut.err"
     rc=$?; ok "$1: SIG$signal, nothing stays behind ($(ls "$tmp/cut") $(head -2 "$tmp/cut.err"))" $rc
