@@ -18,6 +18,18 @@ struct q8_args {
     void *scratch;
 };
 
+/* The row of x that token t reads. */
+static inline size_t q8_token(const struct q8_args *a, uint32_t t) { return a->idx ? (size_t)a->idx[t] : t; }
+/* Where that row's parts are; block: x->act_block, for the compiler to fold. */
+static inline void q8_token_at(const struct q8_args *a, uint32_t t, uint32_t block, const int8_t **q, const float **d,
+                               const int16_t **sum16)
+{
+    const size_t row = q8_token(a, t);
+    *q = a->x->q + row * a->n;
+    *d = a->x->d + row * (a->n / block);
+    *sum16 = a->x->sum16 + row * (a->n / 16);
+}
+
 /* Tokens t0 .., all rows; how many is the function's own. */
 typedef void q8_few_fn(const struct q8_args *a, uint32_t t0);
 

@@ -41,7 +41,7 @@ QDEC_INLINE void q256_few_256(uint32_t type, const struct q8_args *a, uint32_t t
                 d_raw[r] = blk.d;
                 m_raw[r] = blk.m;
                 for (uint32_t t = 0; t < T; t++) {
-                    size_t at = q256_token(a, t0 + t) * a->n + 256 * b;
+                    size_t at = q8_token(a, t0 + t) * a->n + 256 * b;
                     __m256i sum16 = _mm256_loadu_si256((const __m256i *)(a->x->sum16 + at / 16));
                     part[t][r] = q256_dot(type, &blk, a->x->q + at, sum16);
                     if (qdec_has_min(type))
@@ -50,7 +50,7 @@ QDEC_INLINE void q256_few_256(uint32_t type, const struct q8_args *a, uint32_t t
             }
             __m256 dw = q256_d(type, d_raw), mw = q256_m(type, m_raw);
             for (uint32_t t = 0; t < T; t++) {
-                __m256 dx = _mm256_set1_ps(a->x->d[q256_token(a, t0 + t) * (a->n / 256) + b]);
+                __m256 dx = _mm256_set1_ps(a->x->d[q8_token(a, t0 + t) * (a->n / 256) + b]);
                 acc[t] =
                     _mm256_fmadd_ps(_mm256_mul_ps(dw, dx), _mm256_cvtepi32_ps(q256_tree(part[t])), acc[t]);
                 if (qdec_has_min(type))
@@ -92,13 +92,13 @@ QDEC_INLINE void q256_few_32(uint32_t type, const struct q8_args *a, uint32_t t0
                 if (qdec_has_min(type))
                     m_raw[r] = qdec_u16(s + 2);
                 for (uint32_t t = 0; t < T; t++) {
-                    const int8_t *x = a->x->q + q256_token(a, t0 + t) * a->n + 32 * b;
+                    const int8_t *x = a->x->q + q8_token(a, t0 + t) * a->n + 32 * b;
                     part[t][r] = _mm256_madd_epi16(q256_mul(type, v, qdec_load32((const uint8_t *)x)),
                                                    _mm256_set1_epi16(1));
                 }
             }
             for (uint32_t t = 0; t < T; t++) {
-                size_t row = q256_token(a, t0 + t);
+                size_t row = q8_token(a, t0 + t);
                 const int16_t *s16 = a->x->sum16 + row * (a->n / 16) + 2 * b;
                 __m256 dx = _mm256_set1_ps(a->x->d[row * n32 + b]);
                 __m256i u = q256_fold4(part[t]), v = q256_fold4(part[t] + 4);

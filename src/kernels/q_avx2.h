@@ -33,11 +33,6 @@ bool qlanes256_avx2_run(uint32_t type, const struct q8_args *a); /* Q2_K, Q3_K; 
 /* Sets every matmul_q8. */
 void q_avx2_init(struct kern *k);
 
-QDEC_INLINE size_t q256_token(const struct q8_args *a, uint32_t t)
-{
-    return a->idx ? (size_t)a->idx[t] : t;
-}
-
 /* Four registers to one: lane j of each half is the sum of v[j]'s half. */
 QDEC_INLINE __m256i q256_fold4(const __m256i *v)
 {

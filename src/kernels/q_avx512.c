@@ -63,14 +63,7 @@ QDEC_INLINE __m512i q512_dot(uint32_t type, const struct q512_block *b, const in
     return acc;
 }
 
-/* part[16] to sums of 16 rows. */
-QDEC_INLINE __m512i q512_tree(const __m512i *part)
-{
-    __m512i a = q512_fold4(part), b = q512_fold4(part + 4), c = q512_fold4(part + 8),
-            d = q512_fold4(part + 12);
-    return q512_fold_lanes(q512_fold_lanes(a, b), q512_fold_lanes(c, d));
-}
-/* The same of half registers, in memory side by side: (row 0, row 1), (row 2, row 3) ... */
+/* As q512_tree, of half registers, in memory side by side: (row 0, row 1), (row 2, row 3) ... */
 QDEC_INLINE __m512i q512_tree_half(const __m512i *p)
 {
     __m512i a = q512_fold4(p), b = q512_fold4(p + 4); /* lanes (even | odd) of p0..p3; of p4..p7 */
@@ -86,12 +79,8 @@ QDEC_INLINE void q512_few_256(uint32_t type, const struct q8_args *a, uint32_t t
     const int8_t *q[FEW_TOKENS];
     const float *d[FEW_TOKENS];
     const int16_t *sum[FEW_TOKENS];
-    for (uint32_t t = 0; t < T; t++) {
-        size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
-        q[t] = a->x->q + row * a->n;
-        d[t] = a->x->d + row * (a->n / 256);
-        sum[t] = a->x->sum16 + row * (a->n / 16);
-    }
+    for (uint32_t t = 0; t < T; t++)
+        q8_token_at(a, t0 + t, 256, &q[t], &d[t], &sum[t]);
     __m512i part[FEW_TOKENS][16];
     __m256i min_part[FEW_TOKENS][16] __attribute__((aligned(64)));
     uint16_t d_raw[16] __attribute__((aligned(32))) = {0}, m_raw[16] __attribute__((aligned(32))) = {0};
@@ -201,12 +190,8 @@ QDEC_INLINE void q512_few_32(uint32_t type, const struct q8_args *a, uint32_t t0
     const int8_t *q[FEW_TOKENS];
     const float *d[FEW_TOKENS];
     const int16_t *sum[FEW_TOKENS];
-    for (uint32_t t = 0; t < T; t++) {
-        size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
-        q[t] = a->x->q + row * a->n;
-        d[t] = a->x->d + row * n32;
-        sum[t] = a->x->sum16 + row * (a->n / 16);
-    }
+    for (uint32_t t = 0; t < T; t++)
+        q8_token_at(a, t0 + t, 32, &q[t], &d[t], &sum[t]);
     __m512i part[FEW_TOKENS][16];
     uint16_t d_raw[4][16] __attribute__((aligned(32))) = {{0}},
                           m_raw[2][16] __attribute__((aligned(32))) = {{0}};

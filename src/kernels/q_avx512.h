@@ -36,6 +36,14 @@ QDEC_INLINE __m512i q512_fold_lanes(__m512i a, __m512i b)
     return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
 }
 
+/* part[16] to sums of 16 rows. */
+QDEC_INLINE __m512i q512_tree(const __m512i *part)
+{
+    __m512i a = q512_fold4(part), b = q512_fold4(part + 4), c = q512_fold4(part + 8),
+            d = q512_fold4(part + 12);
+    return q512_fold_lanes(q512_fold_lanes(a, b), q512_fold_lanes(c, d));
+}
+
 /* Scales of 16 rows from their stored bits. */
 QDEC_INLINE __m512 q512_d(uint32_t type, const uint16_t *raw)
 {

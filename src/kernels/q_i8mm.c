@@ -156,10 +156,7 @@ QARM_INLINE void i8mm_load_tile(const struct q8_args *a, uint32_t t0, const int 
         for (uint32_t t = 0; t < 2; t++) {
             uint32_t i = t0 + 2 * (uint32_t)p + t;
             i = i < a->n_tok ? i : a->n_tok - 1;
-            size_t row = a->idx ? (size_t)a->idx[i] : i;
-            q[t] = a->x->q + row * n;
-            d[t] = a->x->d + row * n_blocks;
-            sum[t] = a->x->sum16 + row * (n / 16);
+            q8_token_at(a, i, (uint32_t)block, &q[t], &d[t], &sum[t]);
         }
         for (uint32_t b = 0; b < n_blocks; b++) {
             uint8_t *dst = xt + (size_t)b * P * (big ? XT_BYTES : XT32_BYTES);

@@ -55,10 +55,6 @@ QDEC_INLINE void lanes_prefetch(const uint8_t *s, size_t row_bytes)
         fetch_line((uintptr_t)s + r * row_bytes);
 }
 
-QDEC_INLINE size_t lanes_token(const struct q8_args *a, uint32_t t)
-{
-    return a->idx ? (size_t)a->idx[t] : t;
-}
 
 /* acc += four weights of each row times the four activations at x. */
 QDEC_INLINE __m512i lanes_dot(__m512i acc, __m512i v, const int8_t *x)

@@ -50,7 +50,7 @@ QDEC_INLINE void lanes_panel(uint32_t type, const struct q8_args *a, uint32_t r0
             __m512i isum[LANES_TOKENS];
             QDEC_UNROLL
             for (uint32_t t = 0; t < T; t++) {
-                const int16_t *sum = a->x->sum16 + lanes_token(a, t0 + t) * (a->n / 16) + 2 * (b + k);
+                const int16_t *sum = a->x->sum16 + q8_token(a, t0 + t) * (a->n / 16) + 2 * (b + k);
                 isum[t] = _mm512_set1_epi32(-(sum[0] + sum[1]));
             }
             QDEC_UNROLL
@@ -68,7 +68,7 @@ QDEC_INLINE void lanes_panel(uint32_t type, const struct q8_args *a, uint32_t r0
             }
             QDEC_UNROLL
             for (uint32_t t = 0; t < T; t++) {
-                __m512 dx = _mm512_set1_ps(a->x->d[lanes_token(a, t0 + t) * n32 + b + k]);
+                __m512 dx = _mm512_set1_ps(a->x->d[q8_token(a, t0 + t) * n32 + b + k]);
                 acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(dw, dx), _mm512_cvtepi32_ps(isum[t]), acc[t]);
             }
         }
@@ -80,7 +80,7 @@ QDEC_INLINE void lanes_panel(uint32_t type, const struct q8_args *a, uint32_t r0
 QDEC_INLINE void lanes_few(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     for (uint32_t t = 0; t < T; t++)
-        lanes_order(type, a->x->q + lanes_token(a, t0 + t) * a->n, a->n, a->scratch + (size_t)t * a->n);
+        lanes_order(type, a->x->q + q8_token(a, t0 + t) * a->n, a->n, a->scratch + (size_t)t * a->n);
     uint32_t r = 0;
     for (; r + 16 <= a->n_rows; r += 16)
         lanes_panel(type, a, r, 16, t0, T);

@@ -42,10 +42,7 @@ QDEC_INLINE void lanes_panel(const struct q8_args *a, uint32_t r0, const uint32_
     const int16_t *sum[LANES_TOKENS];
     __m512 acc[LANES_TOKENS];
     for (uint32_t t = 0; t < T; t++) {
-        size_t row = lanes_token(a, t0 + t);
-        x[t] = a->x->q + row * a->n;
-        d[t] = a->x->d + row * (a->n / 256);
-        sum[t] = a->x->sum16 + row * (a->n / 16);
+        q8_token_at(a, t0 + t, 256, &x[t], &d[t], &sum[t]);
         acc[t] = _mm512_setzero_ps();
     }
     for (uint32_t b = 0; b < a->n / 256; b++, s += 54) {

@@ -33,13 +33,6 @@ QDEC_INLINE __m512i vbmi_dot(uint32_t type, const struct vbmi_block *b, const in
     return acc;
 }
 
-QDEC_INLINE __m512i vbmi_tree(const __m512i *part)
-{
-    __m512i a = q512_fold4(part), b = q512_fold4(part + 4), c = q512_fold4(part + 8),
-            d = q512_fold4(part + 12);
-    return q512_fold_lanes(q512_fold_lanes(a, b), q512_fold_lanes(c, d));
-}
-
 /* Tokens t0 .. t0 + T - 1, all rows. */
 QDEC_INLINE void vbmi_few(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
@@ -47,12 +40,8 @@ QDEC_INLINE void vbmi_few(uint32_t type, const struct q8_args *a, uint32_t t0, c
     const int8_t *q[VBMI_TOKENS];
     const float *d[VBMI_TOKENS];
     const int16_t *sum[VBMI_TOKENS];
-    for (uint32_t t = 0; t < T; t++) {
-        size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
-        q[t] = a->x->q + row * a->n;
-        d[t] = a->x->d + row * (a->n / 256);
-        sum[t] = a->x->sum16 + row * (a->n / 16);
-    }
+    for (uint32_t t = 0; t < T; t++)
+        q8_token_at(a, t0 + t, 256, &q[t], &d[t], &sum[t]);
     __m512i part[VBMI_TOKENS][16];
     uint16_t d_raw[16] __attribute__((aligned(32))) = {0};
     for (uint32_t t = 0; t < T; t++)
@@ -85,7 +74,7 @@ QDEC_INLINE void vbmi_few(uint32_t type, const struct q8_args *a, uint32_t t0, c
             __m512 dw = q512_d(type, d_raw);
             for (uint32_t t = 0; t < T; t++)
                 acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(dw, _mm512_set1_ps(d[t][b])),
-                                         _mm512_cvtepi32_ps(vbmi_tree(part[t])), acc[t]);
+                                         _mm512_cvtepi32_ps(q512_tree(part[t])), acc[t]);
         }
         for (uint32_t t = 0; t < T; t++)
             _mm512_mask_storeu_ps(a->out + (t0 + t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1), acc[t]);

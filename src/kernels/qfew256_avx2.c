@@ -119,7 +119,7 @@ QDEC_INLINE __m256 few_step(uint32_t type, const uint8_t *w, const size_t row[8]
 
 QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a)
 {
-    const size_t bytes = qdec_bytes(type), token = q256_token(a, 0);
+    const size_t bytes = qdec_bytes(type), token = q8_token(a, 0);
     const float *d = a->x->d + token * (a->n / 256);
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;

@@ -403,10 +403,7 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
         struct few_step s = {.w = a->w + r0 * a->row_bytes, .row = row, .n_blocks = 4};
         __m512 acc[MAX_T];
         for (int t = 0; t < T; t++) {
-            size_t at = a->idx ? (size_t)a->idx[t0 + (uint32_t)t] : t0 + (uint32_t)t;
-            s.q[t] = a->x->q + at * a->n;
-            s.sum16[t] = a->x->sum16 + at * (a->n / 16);
-            s.d[t] = a->x->d + at * (a->n / 32);
+            q8_token_at(a, t0 + (uint32_t)t, 32, &s.q[t], &s.d[t], &s.sum16[t]);
             acc[t] = _mm512_setzero_ps();
         }
         for (uint32_t b = 0; b < n_steps; b++) {

@@ -22,12 +22,8 @@ struct qfew_acts {
 QARM_INLINE void qfew_acts_of(const struct q8_args *a, uint32_t t0, const uint32_t T, struct qfew_acts *x)
 {
     QARM_UNROLL
-    for (uint32_t t = 0; t < T; t++) {
-        size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
-        x->q[t] = a->x->q + row * a->n;
-        x->d[t] = a->x->d + row * (a->n / a->x->act_block);
-        x->sum16[t] = a->x->sum16 + row * (a->n / 16);
-    }
+    for (uint32_t t = 0; t < T; t++)
+        q8_token_at(a, t0 + t, a->x->act_block, &x->q[t], &x->d[t], &x->sum16[t]);
 }
 
 /* Rows r0 .. r0+3; those that are not there are the last one again. */

@@ -233,12 +233,8 @@ QDEC_INLINE void iq1_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
     const int8_t *q[IQ1_TOKENS];
     const float *d[IQ1_TOKENS];
     const int16_t *sum16[IQ1_TOKENS];
-    for (uint32_t t = 0; t < T; t++) {
-        size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
-        q[t] = a->x->q + row * a->n;
-        d[t] = a->x->d + row * (a->n / 256);
-        sum16[t] = a->x->sum16 + row * (a->n / 16);
-    }
+    for (uint32_t t = 0; t < T; t++)
+        q8_token_at(a, t0 + t, 256, &q[t], &d[t], &sum16[t]);
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
         const uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
         const uint8_t *w[16]; /* rows that are not there are the last one again */

@@ -191,7 +191,7 @@ QDEC_INLINE __m256 lanes_step(uint32_t type, const uint8_t *const s[8], const in
 
 QDEC_INLINE void lanes_rows(uint32_t type, const struct q8_args *a)
 {
-    const size_t bytes = qdec_bytes(type), token = q256_token(a, 0);
+    const size_t bytes = qdec_bytes(type), token = q8_token(a, 0);
     const float *d = a->x->d + token * (a->n / 256);
     const int16_t *sum16 = a->x->sum16 + token * (a->n / 16);
     int16_t *bias = a->scratch;

@@ -132,10 +132,7 @@ QDEC_INLINE void qpanel_avx2_tile_256(uint32_t type, const struct q8_args *a, ui
     const float *d[QA_TOKENS];
     __m256 sum[QA_TOKENS];
     for (int t = 0; t < T; t++) {
-        size_t row = q256_token(a, t0 + (uint32_t)t);
-        x[t] = a->x->q + row * a->n;
-        sum16[t] = a->x->sum16 + row * (a->n / 16);
-        d[t] = a->x->d + row * (a->n / 256);
+        q8_token_at(a, t0 + (uint32_t)t, 256, &x[t], &d[t], &sum16[t]);
         sum[t] = _mm256_setzero_ps();
     }
     const uint8_t *w = a->scratch;
@@ -175,10 +172,7 @@ QDEC_INLINE void qpanel_avx2_tile_32(uint32_t type, const struct q8_args *a, uin
     const float *d[QA_TOKENS];
     __m256 sum[QA_TOKENS];
     for (int t = 0; t < T; t++) {
-        size_t row = q256_token(a, t0 + (uint32_t)t);
-        x[t] = a->x->q + row * a->n;
-        sum16[t] = a->x->sum16 + row * (a->n / 16);
-        d[t] = a->x->d + row * (a->n / 32);
+        q8_token_at(a, t0 + (uint32_t)t, 32, &x[t], &d[t], &sum16[t]);
         sum[t] = _mm256_setzero_ps();
     }
     for (uint32_t b = 0; b < a->n / (uint32_t)per; b++) {

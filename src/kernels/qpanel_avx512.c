@@ -213,10 +213,10 @@ static void tile_fill(uint32_t type, const struct q8_args *a, uint32_t t0, uint3
     for (uint32_t c = 0; c < (n + 255) / 256 && n_tok < T; c++)
         memset(dst + c * stride, 0, QP_TILE_BYTES(T));
     for (uint32_t t = 0; t < n_tok; t++) {
-        const size_t row = a->idx ? (size_t)a->idx[t0 + t] : t0 + t;
-        const int8_t *q = a->x->q + row * n;
-        const int16_t *s16 = a->x->sum16 + row * (n / 16);
-        const float *d = a->x->d + row * (n / block);
+        const int8_t *q;
+        const float *d;
+        const int16_t *s16;
+        q8_token_at(a, t0 + t, block, &q, &d, &s16);
         uint8_t *x = dst;
         for (uint32_t at = 0; at < n; at += 256, x += stride) {
             const uint32_t left = n - at < 256 ? n - at : 256;
