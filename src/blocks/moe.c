@@ -231,32 +231,29 @@ static int hint_layer(struct fwd *f, uint32_t il, const struct moe_bufs *b, stru
     return rc;
 }
 
+/* The first MoE layer of layers from .. end-1; false: there is none. */
+static bool read_ahead_first(struct fwd *f, uint32_t from, uint32_t end)
+{
+    for (uint32_t il = from; il < end; il++)
+        if (f->m->layers[il].moe) {
+            weight_store_ahead(f->ws, il);
+            return true;
+        }
+    return false;
+}
+
 /* Large passes: the MoE layer that comes next, in this pass or at the beginning of the next one. */
 static void read_ahead(struct fwd *f, uint32_t il)
 {
-    const struct model *m = f->m;
-    for (uint32_t i = il + 1; i < m->hp.n_layer; i++)
-        if (m->layers[i].moe) {
-            weight_store_ahead(f->ws, i);
-            return;
-        }
-    for (uint32_t i = 0; f->more && i < il; i++)
-        if (m->layers[i].moe) {
-            weight_store_ahead(f->ws, i);
-            return;
-        }
+    if (!read_ahead_first(f, il + 1, f->m->hp.n_layer) && f->more)
+        read_ahead_first(f, 0, il);
 }
 
 void moe_pass_begin(struct fwd *f)
 {
-    const struct model *m = f->m;
-    if (f->n_tok <= f->n_rows_max || (uint64_t)f->n_tok * f->n_expert_used < 4ull * m->hp.n_expert)
-        return;
-    for (uint32_t il = 0; il < m->hp.n_layer; il++)
-        if (m->layers[il].moe) {
-            weight_store_ahead(f->ws, il);
-            return;
-        }
+    const struct hparams *hp = &f->m->hp;
+    if (f->n_tok > f->n_rows_max && (uint64_t)f->n_tok * f->n_expert_used >= 4ull * hp->n_expert)
+        read_ahead_first(f, 0, hp->n_layer);
 }
 
 /* One layer ahead; two where the drive had nothing left to read by the last advice. */
