@@ -49,6 +49,12 @@ static inline float *ops_cpu_row(const struct ops_cpu *c, int worker)
     return ops_cpu_tile(c, worker) + CPU_TILE;
 }
 
+static inline size_t ops_cpu_row_bytes(const struct ops_weight *w)
+{
+    const struct dtype_info *t = dtype_get(w->type);
+    return (size_t)(w->n / t->block_elems) * t->block_bytes;
+}
+
 /* Rows of a task where few tokens make reading the weights the whole work: a power of two from 16 to 256 whose
  * rows make up about CPU_TASK_BYTES.  Neighbouring tasks mostly go to the same worker, so small ones cost little, and
  * nobody waits long for the last one. */
@@ -56,8 +62,7 @@ static inline float *ops_cpu_row(const struct ops_cpu *c, int worker)
 #define CPU_FEW_TOKENS 8
 static inline uint32_t ops_cpu_task_rows(const struct ops_weight *w)
 {
-    const struct dtype_info *t = dtype_get(w->type);
-    const uint64_t row = (uint64_t)(w->n / t->block_elems) * t->block_bytes;
+    const size_t row = ops_cpu_row_bytes(w);
     uint32_t rows = 16;
     while (rows < 256 && 2 * rows * row <= CPU_TASK_BYTES)
         rows *= 2;
@@ -88,8 +93,7 @@ void ops_cpu_emit(const struct ops_cpu *c, const struct ops_act *a, uint32_t row
 /* Where row r of a weight lies. */
 static inline const unsigned char *ops_cpu_row_of(const struct ops_weight *w, uint32_t r)
 {
-    const struct dtype_info *t = dtype_get(w->type);
-    return (const unsigned char *)ops_cpu_ptr(w->at) + (size_t)(w->n / t->block_elems) * t->block_bytes * r;
+    return (const unsigned char *)ops_cpu_ptr(w->at) + ops_cpu_row_bytes(w) * r;
 }
 
 /* out[i*ld + r - r0] = scale * dot(weight row r, activation row idx[i]) for nr rows from r0.  next: as in struct

@@ -12,7 +12,7 @@ void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32
                      const void *next, int worker)
 {
     const struct dtype_info *t = dtype_get(w->type);
-    const size_t row_bytes = (size_t)(w->n / t->block_elems) * t->block_bytes;
+    const size_t row_bytes = ops_cpu_row_bytes(w);
     const unsigned char *p = ops_cpu_row_of(w, r0);
     struct ops_cpu_act v = ops_cpu_act(x);
     const int f = t->act_block == 256;

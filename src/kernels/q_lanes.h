@@ -55,7 +55,6 @@ QDEC_INLINE void lanes_prefetch(const uint8_t *s, size_t row_bytes)
         fetch_line((uintptr_t)s + r * row_bytes);
 }
 
-
 /* acc += four weights of each row times the four activations at x. */
 QDEC_INLINE __m512i lanes_dot(__m512i acc, __m512i v, const int8_t *x)
 {

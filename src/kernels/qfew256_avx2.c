@@ -3,7 +3,7 @@
  * A step takes a block of 256 weights of 8 rows; each 32 weights meet their activations as they are unpacked.
  * (More tokens share the unpacking: q_avx2.c.)  See q_avx2.h and quant.h for the arithmetic, qdec_x86.h for
  * the types. */
-#include "kernels/fetch.h"
+#include "kernels/ahead.h"
 #include "kernels/q_avx2.h"
 
 /* Weights 32 i .. 32 i + 31; IQ4_XS, signed: half i % 2 of runs i / 2 * 2 and the next, a lane each. */
@@ -121,20 +121,19 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a)
 {
     const size_t bytes = qdec_bytes(type), token = q8_token(a, 0);
     const float *d = a->x->d + token * (a->n / 256);
+    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in its own order, each line once */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
         const uint8_t *w = a->w + r0 * a->row_bytes;
-        /* memory to ask for: as much as a step reads, in its own order, each line once */
-        uintptr_t ahead = (uintptr_t)w + 8 * a->row_bytes;
         size_t row[8]; /* rows that are not there are the last one again */
         for (uint32_t r = 0; r < 8; r++)
             row[r] = (r < nr ? r : nr - 1) * a->row_bytes;
         __m256 acc = _mm256_setzero_ps();
-        for (uint32_t b = 0; b < a->n / 256; b++, w += bytes, ahead += 8 * bytes) {
+        for (uint32_t b = 0; b < a->n / 256; b++, w += bytes, ahead_advance(&ahead, 8 * bytes)) {
             size_t at = token * a->n + 256 * (size_t)b;
             struct few_x x;
             for (size_t i = 0; i < 8 * bytes; i += 64)
-                fetch_line(ahead + i);
+                fetch_line(ahead.at + i);
             few_activations(type, a->x->q + at, a->x->sum16 + at / 16, &x);
             acc = few_step(type, w, row, &x, d[b], acc);
         }

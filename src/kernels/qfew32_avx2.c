@@ -2,7 +2,7 @@
  *
  * As qfew32_avx512.c, with half the register: a step takes 64 weights of 8 rows, and the 128-bit lane k of a
  * register belongs to block k of two.  See q_avx2.h and quant.h for the arithmetic. */
-#include "kernels/fetch.h"
+#include "kernels/ahead.h"
 #include "kernels/q_avx2.h"
 
 enum { STEP = 64, MAX_T = 4, TAIL_BYTES = 96 };
@@ -310,6 +310,7 @@ QDEC_INLINE void few_tail(uint32_t type, struct few_step *s, const int T, __m256
 QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, const int T)
 {
     const size_t bytes = STEP / qdec_elems(type) * qdec_bytes(type);
+    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes);
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
         size_t row[8]; /* rows that are not there are the last one again */
@@ -321,19 +322,22 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
             q8_token_at(a, t0 + (uint32_t)t, 32, &s.q[t], &s.d[t], &s.sum16[t]);
             acc[t] = _mm256_setzero_ps();
         }
-        s.ahead = (uintptr_t)s.w + 8 * a->row_bytes;
         for (uint32_t b = 0; b < a->n / STEP; b++) {
+            s.ahead = ahead.at;
             few_step(type, &s, T, acc);
             s.w += bytes;
-            s.ahead += 8 * bytes;
+            ahead_advance(&ahead, 8 * bytes);
             for (int t = 0; t < T; t++) {
                 s.q[t] += STEP;
                 s.sum16[t] += STEP / 16;
                 s.d[t] += 2;
             }
         }
-        if (a->n % STEP)
+        if (a->n % STEP) {
+            s.ahead = ahead.at;
             few_tail(type, &s, T, acc);
+            ahead_advance(&ahead, 8 * (a->row_bytes - a->n / STEP * bytes));
+        }
         for (int t = 0; t < T; t++)
             q256_store(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, nr, acc[t]);
     }

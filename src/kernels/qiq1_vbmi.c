@@ -11,7 +11,7 @@
  * Registers of weights hold those of two rows, 256 bits each.  Of the four 128-bit lanes lane L has groups
  * (of 8 weights) 16 (L % 2) .. + 15 of row L / 2; qword q of it, in register (h, j): 16 (L % 2) + 8 h + 4 q
  * + j.  So a qword's four groups, j = 0 .. 3, are 32 neighbouring weights: run 4 (L % 2) + 2 h + q. */
-#include "kernels/fetch.h"
+#include "kernels/ahead.h"
 #include "kernels/q_vbmi.h"
 
 #include "kernels/q8_args.h"
@@ -235,17 +235,16 @@ QDEC_INLINE void iq1_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
     const int16_t *sum16[IQ1_TOKENS];
     for (uint32_t t = 0; t < T; t++)
         q8_token_at(a, t0 + t, 256, &q[t], &d[t], &sum16[t]);
+    struct ahead ahead = ahead_begin(a, 16 * a->row_bytes); /* as much as a step reads, in its own order */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
         const uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
         const uint8_t *w[16]; /* rows that are not there are the last one again */
         for (uint32_t r = 0; r < 16; r++)
             w[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
-        /* memory to ask for: as much as a step reads, in its own order */
-        uintptr_t ahead = (uintptr_t)w[0] + 16 * a->row_bytes;
         __m512 acc[IQ1_TOKENS];
         for (uint32_t t = 0; t < T; t++)
             acc[t] = _mm512_setzero_ps();
-        for (uint32_t b = 0; b < a->n / 256; b++, ahead += 16 * bytes) {
+        for (uint32_t b = 0; b < a->n / 256; b++, ahead_advance(&ahead, 16 * bytes)) {
             struct iq1_x x[IQ1_TOKENS];
             struct iq1_pair pair[8];
             __m512i part[IQ1_TOKENS][8];
@@ -258,7 +257,7 @@ QDEC_INLINE void iq1_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
                 const uint8_t *const s[4] = {w[r] + at, w[r + 4] + at, w[r + 1] + at, w[r + 5] + at};
                 QDEC_UNROLL
                 for (size_t i = 0; i < 4 * bytes; i += 64)
-                    fetch_line(ahead + 4 * k * bytes + i);
+                    fetch_line(ahead.at + 4 * k * bytes + i);
                 iq1_unpack(type, s, pair + 2 * k);
                 d_raw[r] = iq1_d(type, s[0]);
                 d_raw[r + 4] = iq1_d(type, s[1]);

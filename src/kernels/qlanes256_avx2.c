@@ -5,7 +5,7 @@
  * transpose of 16 bytes of each): a group's products add up as words, one scale for each row multiplies
  * them, nothing crosses lanes, and scales, mins and d come by the same transpose.
  * See q_avx2.h and quant.h for the arithmetic. */
-#include "kernels/fetch.h"
+#include "kernels/ahead.h"
 #include "kernels/q_avx2.h"
 
 /* Bytes `at` .. at + 15 of two rows.  An insertion waits for one of two units, a blend takes any; but it
@@ -197,17 +197,16 @@ QDEC_INLINE void lanes_rows(uint32_t type, const struct q8_args *a)
     int16_t *bias = a->scratch;
     for (uint32_t i = 0; type == DTYPE_Q3_K && i < a->n / 16; i++) /* -4 sum16, a half in each word */
         bias[2 * i] = bias[2 * i + 1] = (int16_t)(-2 * sum16[i]);
+    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in its own order */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
         const uint8_t *s[8]; /* rows that are not there are the last one again */
         for (uint32_t r = 0; r < 8; r++)
             s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
-        /* memory to ask for: as much as a step reads, in its own order */
-        uintptr_t ahead = (uintptr_t)s[0] + 8 * a->row_bytes;
         __m256 acc = _mm256_setzero_ps();
-        for (uint32_t b = 0; b < a->n / 256; b++, ahead += 8 * bytes) {
+        for (uint32_t b = 0; b < a->n / 256; b++, ahead_advance(&ahead, 8 * bytes)) {
             acc = lanes_step(type, s, a->x->q + token * a->n + 256 * (size_t)b, sum16 + 16 * (size_t)b,
-                             bias + 32 * (size_t)b, d[b], ahead, acc);
+                             bias + 32 * (size_t)b, d[b], ahead.at, acc);
             for (uint32_t r = 0; r < 8; r++)
                 s[r] += bytes;
         }
