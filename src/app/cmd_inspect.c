@@ -14,27 +14,11 @@
 #define SHOWN 6         /* elements of an array that are shown */
 #define STR_SHOWN 60    /* bytes of a string that are shown */
 
-/* What a file holds may be meant for the terminal: control characters are shown as escapes. */
-static void print_escaped(const char *s, size_t n)
-{
-    bool control;
-    for (size_t i = 0, k; i < n; i += k) {
-        k = printable_next(s + i, n - i, &control);
-        if (s[i] == '\n')
-            fputs("\\n", stdout);
-        else if (!control)
-            fwrite(s + i, 1, k, stdout);
-        else
-            for (size_t j = 0; j < k; j++)
-                printf("\\x%02x", (unsigned char)s[i + j]);
-    }
-}
-
 static void print_str(struct gguf_str s)
 {
     size_t n = s.n < STR_SHOWN ? s.n : STR_SHOWN;
     putchar('"');
-    print_escaped(s.p, n);
+    printable_print(stdout, s.p, n, false);
     printf("\"%s", n < s.n ? "..." : "");
 }
 
@@ -44,7 +28,7 @@ static void print_kv(const struct gguf_kv *kv)
     uint64_t n = kv->n < SHOWN ? kv->n : SHOWN;
     size_t pos = 0;
     fputs("  ", stdout);
-    print_escaped(kv->key.p, kv->key.n);
+    printable_print(stdout, kv->key.p, kv->key.n, false);
     fputs(" = ", stdout);
     if (kv->type == GGUF_ARRAY)
         printf("[%" PRIu64 "] ", kv->n);
@@ -80,7 +64,7 @@ static void print_tensors(const struct gguf *g)
         for (uint32_t d = 0; d < t->n_dims; d++)
             k += snprintf(shape + k, sizeof shape - (size_t)k, "%s%" PRIu64, d ? " x " : "", t->ne[d]);
         fputs("  ", stdout);
-        print_escaped(t->name, strlen(t->name));
+        printable_print(stdout, t->name, strlen(t->name), false);
         printf("%*s %-8s %-28s %10s  file %u at %" PRIu64 "\n", strlen(t->name) < 40 ? 40 - (int)strlen(t->name) : 0, "",
                dtype_get(t->type)->name, shape, log_bytes(t->n_bytes, b, sizeof b), t->file, t->offset);
     }

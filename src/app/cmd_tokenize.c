@@ -9,24 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Control characters and backslashes as escapes, the rest as it is. */
-static void print_piece(const char *s, size_t n)
-{
-    bool control;
-    for (size_t i = 0, k; i < n; i += k) {
-        k = printable_next(s + i, n - i, &control);
-        if (s[i] == '\n')
-            fputs("\\n", stdout);
-        else if (s[i] == '\\')
-            fputs("\\\\", stdout);
-        else if (!control)
-            fwrite(s + i, 1, k, stdout);
-        else
-            for (size_t j = 0; j < k; j++)
-                printf("\\x%02x", (unsigned char)s[i + j]);
-    }
-}
-
 static int run(const struct sluice_model *m, bool ids_only, int flags)
 {
     char *text;
@@ -48,7 +30,7 @@ static int run(const struct sluice_model *m, bool ids_only, int flags)
         const char *s = sluice_model_token_bytes(m, ids[i], 1, &k);
         printf("%7d -> '", ids[i]);
         if (s)
-            print_piece(s, k);
+            printable_print(stdout, s, k, true);
         puts("'");
     }
     free(ids);

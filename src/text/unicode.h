@@ -8,6 +8,8 @@
 #ifndef SLUICE_TEXT_UNICODE_H
 #define SLUICE_TEXT_UNICODE_H
 
+#include "base/utf8.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -59,11 +61,6 @@ static inline uint32_t utf8_next(const unsigned char *s, size_t *i)
     *i += 4;
     return c;
 }
-
-/* Looks at the n > 0 bytes at s: the length of the well-formed sequence they begin with
- * (Unicode 16, table 3-7), or 0; then *bad is the length of the maximal ill-formed
- * subpart (at least 1), and *cut says that it may only lack the bytes that follow n. */
-unsigned utf8_length(const unsigned char *s, size_t n, unsigned *bad, bool *cut);
 
 /* Bytes of s that are well-formed from its beginning. */
 size_t utf8_valid_prefix(const unsigned char *s, size_t n);
