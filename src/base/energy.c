@@ -7,22 +7,28 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Top-level zones only: their children are parts of them. */
-static double packages(const char *root)
+/* The sum of what `one` finds in the folders that match root and pattern; < 0: in none of them. */
+static double sum_of(const char *root, const char *pattern, double (*one)(const char *dir))
 {
-    char pattern[512];
+    char path[512];
     glob_t g;
     double sum = -1;
-    snprintf(pattern, sizeof pattern, "%s/sys/class/powercap/intel-rapl:[0-9]", root);
-    if (glob(pattern, 0, NULL, &g))
+    snprintf(path, sizeof path, "%s%s", root, pattern);
+    if (glob(path, 0, NULL, &g))
         return -1;
     for (size_t i = 0; i < g.gl_pathc; i++) {
-        uint64_t uj;
-        if (cgroup_read(g.gl_pathv[i], "energy_uj", &uj))
-            sum = (sum < 0 ? 0 : sum) + (double)uj / 1e6;
+        double j = one(g.gl_pathv[i]);
+        if (j >= 0)
+            sum = (sum < 0 ? 0 : sum) + j;
     }
     globfree(&g);
     return sum;
+}
+
+static double counted_by(const char *zone)
+{
+    uint64_t uj;
+    return cgroup_read(zone, "energy_uj", &uj) ? (double)uj / 1e6 : -1;
 }
 
 static bool discharging(const char *dir)
@@ -51,25 +57,9 @@ static double left_battery(const char *dir)
     return -1;
 }
 
-static double batteries(const char *root)
-{
-    char pattern[512];
-    glob_t g;
-    double sum = -1;
-    snprintf(pattern, sizeof pattern, "%s/sys/class/power_supply/*", root);
-    if (glob(pattern, 0, NULL, &g))
-        return -1;
-    for (size_t i = 0; i < g.gl_pathc; i++) {
-        double j = left_battery(g.gl_pathv[i]);
-        if (j >= 0)
-            sum = (sum < 0 ? 0 : sum) + j;
-    }
-    globfree(&g);
-    return sum;
-}
-
 double energy_joules(const char *root)
 {
-    double j = packages(root);
-    return j >= 0 ? j : batteries(root);
+    /* Top-level zones only: their children are parts of them. */
+    double j = sum_of(root, "/sys/class/powercap/intel-rapl:[0-9]", counted_by);
+    return j >= 0 ? j : sum_of(root, "/sys/class/power_supply/*", left_battery);
 }

@@ -8,55 +8,15 @@
 
 #include "base/budget.h"
 #include "base/cpu.h"
+#include "common/tree.h"
 
-#include <ftw.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MIB (1ull << 20)
 
-static char tree[64];
-
-static int new_tree(void **state)
-{
-    (void)state;
-    strcpy(tree, "/tmp/sluice-tree-XXXXXX");
-    return mkdtemp(tree) ? 0 : -1;
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
-static int drop_tree(void **state)
-{
-    (void)state;
-    return nftw(tree, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-/* Writes tree/path with all of its folders. */
-static void put(const char *path, const char *text)
-{
-    char full[512];
-    snprintf(full, sizeof full, "%s/%s", tree, path);
-    for (char *s = full + strlen(tree) + 1; *s; s++)
-        if (*s == '/') {
-            *s = 0;
-            mkdir(full, 0755);
-            *s = '/';
-        }
-    FILE *f = fopen(full, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
+static void put(const char *path, const char *text) { assert_true(tree_put(path, text)); }
 
 static void put_meminfo(void) { put("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable:    4194304 kB\n"); }
 

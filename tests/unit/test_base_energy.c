@@ -7,51 +7,16 @@
 #include <cmocka.h>
 
 #include "base/energy.h"
+#include "common/tree.h"
 
-#include <ftw.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
-static char tree[64];
-
-static int new_tree(void **state)
-{
-    (void)state;
-    strcpy(tree, "/tmp/sluice-tree-XXXXXX");
-    return mkdtemp(tree) ? 0 : -1;
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
-static int drop_tree(void **state)
-{
-    (void)state;
-    return nftw(tree, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-/* Writes tree/sys/class/path with all of its folders. */
+/* Writes tree/sys/class/path. */
 static void put(const char *path, const char *text)
 {
-    char full[512];
-    snprintf(full, sizeof full, "%s/sys/class/%s", tree, path);
-    for (char *s = full + strlen(tree) + 1; *s; s++)
-        if (*s == '/') {
-            *s = 0;
-            mkdir(full, 0755);
-            *s = '/';
-        }
-    FILE *f = fopen(full, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    assert_int_equal(fclose(f), 0);
+    char full[256];
+    snprintf(full, sizeof full, "sys/class/%s", path);
+    assert_true(tree_put(full, text));
 }
 
 static void test_nothing(void **state)
