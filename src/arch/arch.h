@@ -1,6 +1,7 @@
 /* arch: a model family: the names and shapes of its tensors, and its layer.
  *
- * One file a family.  To add one: fill in a struct arch, list it in arch.c; see CONTRIBUTING.md. */
+ * One file a family; what most of them are is in prenorm.h, what tensors come together in parts.h.  To add one:
+ * fill in a struct arch, list it in arch.c; see CONTRIBUTING.md. */
 #ifndef SLUICE_ARCH_ARCH_H
 #define SLUICE_ARCH_ARCH_H
 

@@ -7,7 +7,10 @@
  * a softmax over the chosen experts, which is a softmax over all divided by the sum of the chosen.
  * Source: arXiv:2302.13971, arXiv:2401.04088; transformers' modeling_llama.py, modeling_mixtral.py. */
 #include "arch/families.h"
-#include "arch/parts.h"
+#include "arch/prenorm.h"
+
+static const struct prenorm dense = {.ffn_norm = "ffn_norm.weight"};
+static const struct prenorm experts = {.ffn_norm = "ffn_norm.weight", .moe = true};
 
 static int load(struct model *m, struct sluice_error *err)
 {
@@ -19,25 +22,12 @@ static int load(struct model *m, struct sluice_error *err)
     hp->renorm = true;
     if (hp->n_expert && hp->n_ff_exp == 0)
         hp->n_ff_exp = hp->n_ff;
-    if ((rc = parts_globals(m, err)) < 0)
-        return rc;
-    for (uint32_t il = 0; il < hp->n_layer && rc == 0; il++) {
-        rc = parts_attention(m, il, (struct parts_attn){0}, err);
-        if (rc == 0)
-            rc = hp->n_expert ? parts_moe(m, il, "ffn_norm.weight", err)
-                              : parts_ffn(m, il, "ffn_norm.weight", err);
-    }
-    return rc;
+    return prenorm_load(m, hp->n_expert ? &experts : &dense, err);
 }
 
 static int layer(struct fwd *f, uint32_t il, struct sluice_error *err)
 {
-    block_norm(f, il, MODEL_ATTN_NORM);
-    int rc = block_attention(f, il, &(struct attention_opts){0}, err);
-    if (rc < 0)
-        return rc;
-    block_norm(f, il, MODEL_FFN_NORM);
-    return f->m->layers[il].moe ? block_moe(f, il, err) : block_ffn(f, il, err);
+    return prenorm_layer(f, il, &dense, err); /* a layer knows whether it has experts */
 }
 
 const struct arch arch_llama = {"llama", load, layer};

@@ -1,4 +1,4 @@
-/* parts: the groups of tensors that families share, and their layer skeletons.
+/* parts: the groups of tensors that families share.
  *
  * A family's load reads as a list of these, in the order in which its layer uses them: the weight
  * store reads streamed matrices ahead in that order.  Names and shapes are those that llama.cpp's

@@ -1,7 +1,9 @@
 /* qwen2: Qwen2 and 2.5, dense: a Llama with biases on q, k and v, and rotary pairs half a head apart.
  * Source: arXiv:2407.10671; transformers' modeling_qwen2.py. */
 #include "arch/families.h"
-#include "arch/parts.h"
+#include "arch/prenorm.h"
+
+static const struct prenorm decoder = {.ffn_norm = "ffn_norm.weight"};
 
 static int load(struct model *m, struct sluice_error *err)
 {
@@ -10,24 +12,12 @@ static int load(struct model *m, struct sluice_error *err)
     if (rc < 0)
         return rc;
     hp->rope = OPS_ROPE_NEOX;
-    if ((rc = parts_globals(m, err)) < 0)
-        return rc;
-    for (uint32_t il = 0; il < hp->n_layer && rc == 0; il++) {
-        rc = parts_attention(m, il, (struct parts_attn){0}, err);
-        if (rc == 0)
-            rc = parts_ffn(m, il, "ffn_norm.weight", err);
-    }
-    return rc;
+    return prenorm_load(m, &decoder, err);
 }
 
 static int layer(struct fwd *f, uint32_t il, struct sluice_error *err)
 {
-    block_norm(f, il, MODEL_ATTN_NORM);
-    int rc = block_attention(f, il, &(struct attention_opts){0}, err);
-    if (rc < 0)
-        return rc;
-    block_norm(f, il, MODEL_FFN_NORM);
-    return block_ffn(f, il, err);
+    return prenorm_layer(f, il, &decoder, err);
 }
 
 const struct arch arch_qwen2 = {"qwen2", load, layer};

@@ -2,7 +2,14 @@
  * (in older files q, k, v and z too) come fused, key head by key head.
  * Source: transformers' modeling_qwen3_next.py; arXiv:2412.06464 for the delta net. */
 #include "arch/families.h"
-#include "arch/parts.h"
+#include "arch/prenorm.h"
+
+static const struct prenorm decoder = {
+    .attn = {.gated = true, .qk_norm = PARTS_HEAD_NORM},
+    .ffn_norm = "post_attention_norm.weight",
+    .delta = true,
+    .moe = true,
+};
 
 static int load(struct model *m, struct sluice_error *err)
 {
@@ -15,27 +22,12 @@ static int load(struct model *m, struct sluice_error *err)
     hp->renorm = true;
     if (hp->n_ff_shexp == 0)
         hp->n_ff_shexp = hp->n_ff;
-    if ((rc = parts_delta_hp(m, err)) < 0 || (rc = parts_need_experts(m, err)) < 0 ||
-        (rc = parts_globals(m, err)) < 0)
-        return rc;
-    for (uint32_t il = 0; il < hp->n_layer && rc == 0; il++) {
-        rc = m->layers[il].recurrent ? parts_delta(m, il, err)
-           : parts_attention(m, il, (struct parts_attn){.gated = true, .qk_norm = PARTS_HEAD_NORM}, err);
-        if (rc == 0)
-            rc = parts_moe(m, il, "post_attention_norm.weight", err);
-    }
-    return rc;
+    return prenorm_load(m, &decoder, err);
 }
 
 static int layer(struct fwd *f, uint32_t il, struct sluice_error *err)
 {
-    block_norm(f, il, MODEL_ATTN_NORM);
-    int rc = f->m->layers[il].recurrent ? block_delta_net(f, il, err)
-           : block_attention(f, il, &(struct attention_opts){.gated = true}, err);
-    if (rc < 0)
-        return rc;
-    block_norm(f, il, MODEL_FFN_NORM);
-    return block_moe(f, il, err);
+    return prenorm_layer(f, il, &decoder, err);
 }
 
 const struct arch arch_qwen3next = {"qwen3next", load, layer};
