@@ -52,7 +52,7 @@ struct bench_result {
 
 struct bench_params {
     const char *path;
-    struct sluice_params ctx;
+    struct sluice_params ctx; /* n_ctx: room for n_depth + n_prompt + n_gen */
     uint32_t n_prompt, n_gen, n_depth, n_reps;
     const int32_t *text; uint32_t n_text; /* tokens to feed, cyclically; NULL: random ones */
     uint64_t seed;

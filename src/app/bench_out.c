@@ -80,12 +80,13 @@ int bench_csv(FILE *out, const struct bench_result *r, int n)
         const struct bench_phase *p = i % 2 ? &b->decode : &b->prefill;
         if (!p->n_tok)
             continue;
-        fprintf(out, "%llu,%llu,%d,%.0f,%.0f,%s,%u", (unsigned long long)b->budget_bytes,
-                (unsigned long long)b->peak_bytes, b->is_void, b->before.disk_bytes_s, b->before.ram_bytes_s,
-                i % 2 ? "decode" : "prefill", p->n_tok);
+        if (b->budget_bytes != SLUICE_RAM_UNLIMITED) /* what is null in JSON is nothing here */
+            fprintf(out, "%llu", (unsigned long long)b->budget_bytes);
+        fprintf(out, ",%llu,%d,%.0f,%.0f,%s,%u", (unsigned long long)b->peak_bytes, b->is_void, b->before.disk_bytes_s,
+                b->before.ram_bytes_s, i % 2 ? "decode" : "prefill", p->n_tok);
         figures(p, f);
         for (int k = 0; k < N_FIGURES; k++)
-            fprintf(out, ",%.6g", f[k].v);
+            fprintf(out, f[k].v < 0 ? "," : ",%.6g", f[k].v);
         fputc('\n', out);
     }
     return ferror(out);
@@ -218,7 +219,7 @@ int bench_svg(FILE *out, const struct bench_params *p, const struct bench_result
             "</text>\n", LEFT, p->n_gen);
     for (double g = a.lo; g <= a.hi * (1 + 1e-9); g = gridline(g, a.fine, true))
         fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/>"
-                "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n", LEFT, W - RIGHT, y_of(&a, g), y_of(&a, g),
+                "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.9g</text>\n", LEFT, W - RIGHT, y_of(&a, g), y_of(&a, g),
                 LEFT - 6, y_of(&a, g) + 4, g);
     double step = n > 1 ? (double)(W - LEFT - RIGHT - 60) / (n - 1) : 0;
     for (int i = 0; i < n; i++) {

@@ -5,6 +5,7 @@
 #include "base/energy.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "engine/engine.h"
 
 #include <stdlib.h>
@@ -121,12 +122,7 @@ static int32_t next_token(struct bench *b)
 static int open_context(struct bench *b, struct sluice_error *err)
 {
     struct sluice_params p = b->p->ctx;
-    uint32_t need = b->p->n_depth + b->p->n_prompt + b->p->n_gen;
     p.cancel = b->p->cancel;
-    if (!p.n_ctx)
-        p.n_ctx = need;
-    if (p.n_ctx < need)
-        return err_set(err, SLUICE_EINVAL, "-c %u is less than the %u tokens of depth, prompt and generation", p.n_ctx, need);
     int rc = sluice_context_create(b->m, &p, NULL, NULL, &b->ctx, err);
     if (rc)
         return rc;
@@ -314,6 +310,17 @@ static int repetition(struct bench *b, struct totals *pre, struct totals *dec, s
     return rc;
 }
 
+static void say_repetition(const struct bench_params *p, uint32_t i, const struct totals *pre, const struct totals *dec,
+                           double disk_bytes_s)
+{
+    fprintf(p->progress, "repetition %u of %u: ", i + 1, p->n_reps);
+    if (p->n_prompt)
+        fprintf(p->progress, "prefill %.2f tok/s, ", (double)p->n_prompt * 1e9 / (double)pre->ns);
+    if (p->n_gen)
+        fprintf(p->progress, "decode %.2f tok/s, ", (double)p->n_gen * 1e9 / (double)dec->ns);
+    fprintf(p->progress, "disk then %.2f GB/s\n", disk_bytes_s / 1e9);
+}
+
 static int repetitions(struct bench *b, const struct bench_rates *first, struct totals *pre, struct totals *dec,
                        struct sluice_error *err)
 {
@@ -325,9 +332,7 @@ static int repetitions(struct bench *b, const struct bench_rates *first, struct 
         if (!rc)
             rc = bench_probe_disk(b->m, &p->ctx, first, &b->disk[i + 1], err);
         if (p->progress && !rc)
-            fprintf(p->progress, "repetition %u of %u: prefill %.2f tok/s, decode %.2f tok/s, disk then %.2f GB/s\n",
-                    i + 1, p->n_reps, p->n_prompt ? (double)p->n_prompt * 1e9 / (double)pre[i].ns : 0.0,
-                    p->n_gen ? (double)p->n_gen * 1e9 / (double)dec[i].ns : 0.0, b->disk[i + 1] / 1e9);
+            say_repetition(p, i, &pre[i], &dec[i], b->disk[i + 1]);
     }
     return rc;
 }
@@ -346,8 +351,8 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
     int rc = sluice_model_plan(m, &p->ctx, &plan, err);
     if (rc)
         return rc;
+    mem_reset_peak_rss(); /* a sweep's larger budgets are none of this one's */
     uint64_t *rows = calloc(4 * (size_t)(n_layer + 1), sizeof *rows);
-
     b.l.seen = calloc(n_expert + 1, 1);
     struct totals *pre = calloc(p->n_reps, sizeof *pre), *dec = calloc(p->n_reps, sizeof *dec);
     b.disk = calloc(p->n_reps + 1u, sizeof *b.disk);
@@ -357,6 +362,8 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
         b.dense = rows;
         b.streamed = rows + n_layer + 1;
         b.spare = rows + 2 * (n_layer + 1);
+        if (p->progress)
+            fputs("measuring disk and memory\n", p->progress);
         rc = bench_probe(m, &p->ctx, plan.n_threads, &out->before, err);
     }
     if (!rc)

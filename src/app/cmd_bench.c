@@ -35,7 +35,7 @@ static int parse_budgets(const struct args *a, uint64_t *v, int *n)
             return opt_fail("bench", "--sweep: more than %d budgets", BENCH_MAX_BUDGETS);
         if (!strcmp(w, "unlimited"))
             v[(*n)++] = SLUICE_RAM_UNLIMITED;
-        else if (log_parse_bytes(w, &v[(*n)++]))
+        else if (log_parse_bytes(w, &v[*n]) || !v[(*n)++])
             return opt_fail("bench", "--sweep: '%s' is not a size such as 4G", w);
     }
     return *n ? 0 : opt_fail("bench", "--sweep is empty");
@@ -76,6 +76,16 @@ static int load_text(struct args *a, const struct sluice_model *m, int32_t **ids
     return 0;
 }
 
+/* Does the plan of this budget fit? */
+static int check_budget(const struct args *a, const struct sluice_model *m, uint64_t budget)
+{
+    struct sluice_error e = {0};
+    struct sluice_params p = a->m.params;
+    struct sluice_plan plan;
+    p.ram_bytes = budget;
+    return sluice_model_plan(m, &p, &plan, &e) ? opt_fail("bench", "%s", e.msg) : 0;
+}
+
 static int run(struct args *a)
 {
     struct sluice_error e = {0};
@@ -94,6 +104,8 @@ static int run(struct args *a)
     a->p.cancel = &interrupt_flag;
     a->p.progress = a->m.quiet ? NULL : stderr;
     rc = a->text ? load_text(a, m, &ids) : 0;
+    for (int i = 0; !rc && i < n; i++) /* before minutes go into the others */
+        rc = check_budget(a, m, budgets[i]);
     for (; !rc && done < n; done++) {
         a->p.ctx = a->m.params;
         a->p.ctx.ram_bytes = budgets[done];
@@ -150,6 +162,13 @@ int cmd_bench(int argc, char **argv)
         return opt_fail("bench", "-p 0 and -n 0 leave nothing to measure");
     if (a.p.n_prompt > 1u << 24 || a.p.n_gen > 1u << 24 || a.p.n_depth > 1u << 24)
         return opt_fail("bench", "-p, -n and -d: at most 16777216 tokens");
+    const uint32_t n_ctx = a.p.n_depth + a.p.n_prompt + a.p.n_gen;
+    if (!a.m.params.n_ctx)
+        a.m.params.n_ctx = n_ctx;
+    if (a.m.params.n_ctx < n_ctx)
+        return opt_fail("bench", "-c %u is less than the %u tokens of depth, prompt and generation", a.m.params.n_ctx, n_ctx);
+    if (a.svg && !a.p.n_gen)
+        return opt_fail("bench", "--svg draws decoding, and -n 0 leaves it out");
     interrupt_catch();
     if (outfile_check("bench", a.json) || outfile_check("bench", a.csv) || outfile_check("bench", a.svg))
         return 1;

@@ -161,6 +161,9 @@ static int open_all(struct run *r)
         report_plan(stdout, &r->mi, &before);
         return 0;
     }
+    if (sluice_sampler_create(&a->sp, r->mi.n_vocab, &r->sampler, &e) ||
+        sluice_decoder_create(r->model, &r->dec, &e))
+        return fail(&e);
     bool awaited = prompt_awaited(a); /* then the weights are read meanwhile; else what is wrong is said before that */
     if (!awaited && take_prompt(r, before.n_ctx))
         return 1;
@@ -182,9 +185,6 @@ static int open_all(struct run *r)
         report_plan(stderr, &r->mi, plan);
     if (a->m.verbose && *sluice_context_remembered(r->ctx))
         fprintf(stderr, "warm start: %s\n", sluice_context_remembered(r->ctx));
-    if (sluice_sampler_create(&a->sp, r->mi.n_vocab, &r->sampler, &e) ||
-        sluice_decoder_create(r->model, &r->dec, &e))
-        return fail(&e);
     r->r.ns_open = log_now_ns() - t0;
     while (awaited && prompt_awaited(a) && sluice_context_idle(r->ctx, 20))
         continue;

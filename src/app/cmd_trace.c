@@ -172,9 +172,9 @@ static int run(struct recorder *r)
         return opt_fail("trace", "%s", e.msg);
     if (!r->model->has_weights || !r->model->m.hp.n_expert)
         return opt_fail("trace", "%s has no routed experts", a->m.path);
-    int rc = sluice_context_create(r->model, &p, NULL, NULL, &r->ctx, &e);
+    int rc = sluice_sampler_create(&a->sp, r->model->m.hp.n_vocab, &r->sampler, &e);
     if (!rc)
-        rc = sluice_sampler_create(&a->sp, r->model->m.hp.n_vocab, &r->sampler, &e);
+        rc = sluice_context_create(r->model, &p, NULL, NULL, &r->ctx, &e);
     if (rc)
         return interrupt_fail("trace", rc, &e);
     if (!a->m.quiet)

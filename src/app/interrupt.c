@@ -33,6 +33,8 @@ void interrupt_catch(void)
     const struct sigaction sa = {.sa_handler = on_signal}; /* no SA_RESTART: a read that waits for input ends */
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+    if (signal(SIGHUP, SIG_IGN) != SIG_IGN) /* nohup(1) wants it ignored */
+        sigaction(SIGHUP, &sa, NULL);
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write, and what was written is removed */
 }
 

@@ -1,7 +1,7 @@
-/* interrupt: SIGINT and SIGTERM ask a command to end by itself, so that it says so and leaves no half-written file.
+/* interrupt: SIGINT, SIGTERM and SIGHUP ask a command to end by itself, so that it says so and leaves no half-written file.
  *
- * Every command that takes long catches both: whoever runs sluice under timeout(1), a service manager or a batch system
- * sends SIGTERM where a terminal sends SIGINT.  A second signal, half a second or more after
+ * Every command that takes long catches them: whoever runs sluice under timeout(1), a service manager or a batch system
+ * sends SIGTERM where a terminal sends SIGINT, and SIGHUP when it is closed.  A second signal, half a second or more after
  * the first, ends the process at once, whatever it waits for: timeout(1) signals its child and then the whole group, which
  * is one wish and two signals. */
 #ifndef SLUICE_APP_INTERRUPT_H

@@ -2,8 +2,10 @@
 #include "app/commands.h"
 #include "app/opt.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -30,23 +32,34 @@ static void help(void)
     printf("\nStart with: sluice run -m MODEL.gguf -p \"Hello\" --ram 4G\n");
 }
 
+/* A file takes the lowest free number: with standard error closed, a message would go into the model that is being
+ * written.  What is closed is opened the wrong way round instead, so that using it fails as before. */
+static void hold_standard_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+/* A full disk or closed pipe shows only here. */
+static int flushed(const char *command, int rc)
+{
+    return fflush(stdout) && !rc ? opt_fail(command, "cannot write to standard output") : rc;
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_files();
     if (argc < 2 || !strcmp(argv[1], "-h") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
         help();
-        return argc < 2;
+        return flushed(NULL, argc < 2);
     }
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "version")) {
         printf("sluice %s\n", sluice_version());
-        return 0;
+        return flushed(NULL, 0);
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (!strcmp(argv[1], commands[i].name)) {
-            int rc = commands[i].run(argc - 2, argv + 2);
-            /* A full disk or closed pipe shows only here. */
-            if (fflush(stdout) && !rc)
-                rc = opt_fail(argv[1], "cannot write to standard output");
-            return rc;
-        }
+        if (!strcmp(argv[1], commands[i].name))
+            return flushed(argv[1], commands[i].run(argc - 2, argv + 2));
     return opt_fail(NULL, "unknown command '%s' (see sluice --help)", argv[1]);
 }

@@ -36,7 +36,8 @@ int readall(char **text, size_t *n_bytes, const char *command, const char *path)
         n += got;
         if (ferror(f)) {
             rc = interrupt_flag ? opt_fail(command, "interrupted")
-                                : opt_fail(command, "%s: cannot read: %s", path, strerror(errno));
+                                : opt_fail(command, "%s: cannot read: %s", f == stdin ? "standard input" : path,
+                                           strerror(errno));
             break;
         }
         if (!got)

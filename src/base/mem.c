@@ -88,5 +88,14 @@ static uint64_t mem_status_field(const char *field)
     return (uint64_t)kb * 1024;
 }
 
+void mem_reset_peak_rss(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "we"); /* proc(5): 5 resets the high water mark */
+    if (f) {
+        fputs("5", f);
+        fclose(f);
+    }
+}
+
 uint64_t mem_peak_rss(void) { return mem_status_field("VmHWM:"); }
 uint64_t mem_rss(void) { return mem_status_field("VmRSS:"); }

@@ -36,6 +36,8 @@ void mem_unmap(void *p, size_t n_bytes);
 
 /* Peak resident set of this process in bytes (VmHWM), 0 where unknown. */
 uint64_t mem_peak_rss(void);
+/* From now on the peak is of what follows; where the kernel has no such thing (before 4.0), it stays. */
+void mem_reset_peak_rss(void);
 /* Resident set now. */
 uint64_t mem_rss(void);
 

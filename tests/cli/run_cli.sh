@@ -381,7 +381,6 @@ for policy in lru lfu; do
     hits=$(sed -n 's/.*"hit_rate": *\([0-9.e-]*\).*/\1/p' "$tmp/s.json" | tail -1)
     awk -v h="$hits" -v l="$(simulated_hits lru)" -v s="$(simulated_hits $policy)" \
         'BEGIN {exit !(h >= l - 0.03 && h - s < 0.03 && s - h < 0.03 && l > 0.02 && h < 0.99)}'
-    echo "skew: $policy hits $hits, simulated $(simulated_hits $policy), LRU $(simulated_hits lru)"
     rc=$?; ok "skew: $policy hits $hits, simulated $(simulated_hits $policy), LRU $(simulated_hits lru)" $rc
     "$sluice" run "${s_args[@]}" $policy --expert-cache 1100K --json "$tmp/below.json" >"$tmp/below.$policy"
     ok "below one token's experts: $policy" $?

@@ -29,5 +29,7 @@ extra=$(comm -13 <(sort -u "$all") <(words <<<"$page") | grep -vxE -- '--(help|v
 [ -z "$extra" ] || echo "in the man page alone:" $extra
 [ -z "$extra" ]
 ok "the man page names no option that is not there" $?
+! grep -E '^\.[BIR]+ ' man/sluice.1 | grep -vE '^[^"]*("[^"]*"[^"]*)*$'
+ok "quotes of the man page are even" $?
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# What lies around the program: closed standard handles, a terminal that hangs up, and what is refused before the work.
+set -u
+cd "$(dirname "$0")/../.."
+case ${B:-build} in *tsan*) echo "not under the thread sanitizer"; exit 77 ;; esac
+sluice=$PWD/${B:-build}/sluice
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export XDG_CACHE_HOME=$tmp/cache
+demo=$PWD/demo/tales-30m-q4_k_m.gguf
+passed=0 failed=0
+
+ok() { # what, status
+    if [ "$2" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
+}
+refused() { # want, command...: exit 1, nothing on standard output, one line that holds `want`
+    local want=$1 rc
+    shift
+    "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+    rc=$?
+    [ $rc = 1 ] && [ ! -s "$tmp/out" ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -qF -- "$want" "$tmp/err"
+    set -- $? "$@"
+    ok "refused: ${*:2}  (exit $rc: $(head -3 "$tmp/err"))" "$1"
+}
+
+# ---- closed handles: no message of the program ends up in a file that it writes or reads
+mkdir "$tmp/a" "$tmp/b"
+cp $demo "$tmp/a/m"
+cp $demo "$tmp/b/m"
+"$sluice" repack -m "$tmp/a/m" 2>/dev/null
+"$sluice" repack -m "$tmp/b/m" 2>&-; ok "repack without standard error" $?
+cmp "$tmp/a/m.experts" "$tmp/b/m.experts"; ok "repack without standard error: the same file" $?
+"$sluice" run -m $demo -p hi -n 4 --temp 0 --json "$tmp/json" >"$tmp/text" 2>&-; ok "run without standard error" $?
+head -c 1 "$tmp/json" | grep -q '{'; ok "run without standard error: whole JSON" $?
+"$sluice" run -m $demo -p hi -n 4 --temp 0 2>/dev/null | cmp -s - "$tmp/text"; ok "run without standard error: the same text" $?
+"$sluice" run -q -m $demo -p hi -n 4 2>"$tmp/err" >&-
+[ $? = 1 ] && grep -q 'standard output' "$tmp/err"; ok "run without standard output" $?
+"$sluice" run -q -m $demo -n 4 2>"$tmp/err" <&-
+[ $? = 1 ] && grep -q 'standard input: cannot read' "$tmp/err"; ok "run without standard input" $?
+"$sluice" --version >/dev/full 2>/dev/null; [ $? = 1 ]; ok "--version to a full disk" $?
+
+# ---- a terminal that hangs up ends a command as Ctrl-C does; nohup(1) keeps it
+mkdir "$tmp/cut"
+"$sluice" synth -q --arch qwen3 --layers 5 --hidden 2048 --vocab 512 --type q8_0 -t 1 -o "$tmp/cut/x" 2>"$tmp/err" &
+pid=$!
+for _ in $(seq 200); do [ -n "$(ls "$tmp/cut")" ] && break; sleep 0.02; done
+kill -HUP $pid
+wait $pid
+rc=$?; [ $rc = 1 ] && [ -z "$(ls "$tmp/cut")" ] && grep -q interrupted "$tmp/err"; ok "synth: SIGHUP leaves nothing ($rc $(ls "$tmp/cut"))" $?
+rm "$tmp/text"
+(trap '' HUP; exec "$sluice" run -q -m $demo -p hi -n 400 --ignore-eos --temp 0 --io-fault late=1ms --ram 24M) >"$tmp/text" 2>&1 &
+pid=$!
+for _ in $(seq 200); do [ -s "$tmp/text" ] && break; sleep 0.05; done 2>/dev/null
+kill -HUP $pid
+wait $pid; ok "run: under nohup it goes on" $?
+"$sluice" run -q -m $demo -p hi -n 400 --ignore-eos --temp 0 2>/dev/null | cmp -s - "$tmp/text"; ok "run: under nohup, to its end" $?
+
+# ---- refused before the work: no weight is read, no budget is measured
+broken=(--io-fault fail=1+)
+refused "temp is -1" "$sluice" run -q -m $demo -p hi --temp -1 "${broken[@]}"
+refused "top-p is 2" "$sluice" run -q -m $demo -p hi --top-p 2 "${broken[@]}"
+refused "temp is -1" "$sluice" trace -q -m $demo -p hi --temp -1 -o "$tmp/t" "${broken[@]}"
+refused "1 MiB" "$sluice" bench -q -m $demo -p 0 -n 1 -r 1 --sweep 24M,1M
+refused "not a size" "$sluice" bench -q -m $demo --sweep 24M,0
+refused "-c 3 is less" "$sluice" bench -q -m $demo -p 4 -n 2 -c 3
+refused "--svg" "$sluice" bench -q -m $demo -p 4 -n 0 --svg "$tmp/x.svg"
+
+# ---- bench: each budget of a sweep has a peak of its own, and a context of what is measured
+"$sluice" bench -q -m $demo -p 64 -n 2 -r 1 --sweep unlimited,17M --csv "$tmp/s.csv" >/dev/null 2>"$tmp/err"
+ok "bench: a budget that holds what is measured, and no context of 4096 ($(head -1 "$tmp/err"))" $?
+case ${B:-build} in
+*san*) ;;
+*) awk -F, '$1 == 17 * 1048576 && $2 > $1 + 8 * 1048576 {bad = 1} NR == 2 && $1 != "" {bad = 1} END {exit bad || NR != 5}' "$tmp/s.csv"
+    ok "bench --sweep: the peak is the budget's own ($(cut -d, -f1,2 "$tmp/s.csv" | tr '\n' ' '))" $? ;;
+esac
+! grep -qE -- ',-1(,|$)' "$tmp/s.csv"; ok "bench --csv: nothing where there is no figure" $?
+
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
