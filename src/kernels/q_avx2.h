@@ -29,6 +29,7 @@ enum { QA32_D = 2048, QA32_M = QA32_D + 256, QA16_D = 2048, QA32_BYTES = 2560 };
 bool qfew32_avx2_run(uint32_t type, const struct q8_args *a);
 bool qfew256_avx2_run(uint32_t type, const struct q8_args *a);
 bool qlanes256_avx2_run(uint32_t type, const struct q8_args *a); /* Q2_K, Q3_K; its scratch is a's */
+bool qfew45k_avx2_run(uint32_t type, const struct q8_args *a);   /* Q4_K, Q5_K; its scratch is a's */
 
 /* Sets every matmul_q8. */
 void q_avx2_init(struct kern *k);
@@ -40,6 +41,58 @@ QDEC_INLINE __m256i q256_fold4(const __m256i *v)
     __m256i b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
     return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
 }
+
+/* Bytes `at` .. at + 15 of two rows.  An insertion waits for one of two units, a blend takes any; but it
+ * loads the 16 bytes before those, too. */
+QDEC_INLINE __m256i q256_two_rows(const uint8_t *a, const uint8_t *b, size_t at)
+{
+    __m256i v = _mm256_castsi128_si256(qdec_load16(a + at));
+    if (at >= 16)
+        return _mm256_blend_epi32(v, qdec_load32(b + at - 16), 0xf0);
+    return _mm256_inserti128_si256(v, qdec_load16(b + at), 1);
+}
+
+/* Rows r and r + 4 in p[r]'s lanes: dword i of row r to lane r of v[i]. */
+QDEC_INLINE void q256_transpose(const __m256i p[4], __m256i v[4])
+{
+    __m256i a = _mm256_unpacklo_epi32(p[0], p[1]), b = _mm256_unpackhi_epi32(p[0], p[1]);
+    __m256i c = _mm256_unpacklo_epi32(p[2], p[3]), d = _mm256_unpackhi_epi32(p[2], p[3]);
+    v[0] = _mm256_unpacklo_epi64(a, c);
+    v[1] = _mm256_unpackhi_epi64(a, c);
+    v[2] = _mm256_unpacklo_epi64(b, d);
+    v[3] = _mm256_unpackhi_epi64(b, d);
+}
+
+/* Bytes `at` .. at + 15 of 8 rows likewise. */
+QDEC_INLINE void q256_lanes(const uint8_t *const s[8], size_t at, __m256i v[4])
+{
+    __m256i p[4];
+    QDEC_UNROLL
+    for (int r = 0; r < 4; r++)
+        p[r] = q256_two_rows(s[r], s[r + 4], at);
+    q256_transpose(p, v);
+}
+
+/* The halves in the lower words of the lanes, and those in the upper. */
+QDEC_INLINE void q256_halves(__m256i v, __m256 *low, __m256 *high)
+{
+    v = _mm256_packus_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32(v, 16));
+    v = _mm256_permute4x64_epi64(v, 0xd8);
+    *low = _mm256_cvtph_ps(_mm256_castsi256_si128(v));
+    *high = _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1));
+}
+
+/* Bytes i and j of each dword to words: as they are, or 256 times too large and signed. */
+QDEC_INLINE __m256i q256_words(__m256i v, int i, int j, bool times_256)
+{
+    uint32_t w = times_256 ? 0x00800080u | (uint32_t)i << 8 | (uint32_t)j << 24
+                           : 0x80008000u | (uint32_t)i | (uint32_t)j << 16;
+    const __m256i lane = _mm256_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0, 0x0c0c0c0c, 0x08080808,
+                                          0x04040404, 0);
+    return _mm256_shuffle_epi8(v, _mm256_add_epi8(lane, _mm256_set1_epi32((int)w)));
+}
+
+QDEC_INLINE __m256i q256_dword(const void *p) { return _mm256_set1_epi32((int)qdec_u32(p)); }
 
 /* The first n lanes, n <= 8. */
 QDEC_INLINE void q256_store(float *out, uint32_t n, __m256 v)

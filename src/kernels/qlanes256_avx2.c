@@ -8,48 +8,8 @@
 #include "kernels/ahead.h"
 #include "kernels/q_avx2.h"
 
-/* Bytes `at` .. at + 15 of two rows.  An insertion waits for one of two units, a blend takes any; but it
- * loads the 16 bytes before those, too. */
-QDEC_INLINE __m256i lanes_two(const uint8_t *a, const uint8_t *b, size_t at)
-{
-    __m256i v = _mm256_castsi128_si256(qdec_load16(a + at));
-    if (at >= 16)
-        return _mm256_blend_epi32(v, qdec_load32(b + at - 16), 0xf0);
-    return _mm256_inserti128_si256(v, qdec_load16(b + at), 1);
-}
-
-/* Rows r and r + 4 in p[r]'s lanes: dword i of row r to lane r of v[i]. */
-QDEC_INLINE void lanes_transpose(const __m256i p[4], __m256i v[4])
-{
-    __m256i a = _mm256_unpacklo_epi32(p[0], p[1]), b = _mm256_unpackhi_epi32(p[0], p[1]);
-    __m256i c = _mm256_unpacklo_epi32(p[2], p[3]), d = _mm256_unpackhi_epi32(p[2], p[3]);
-    v[0] = _mm256_unpacklo_epi64(a, c);
-    v[1] = _mm256_unpackhi_epi64(a, c);
-    v[2] = _mm256_unpacklo_epi64(b, d);
-    v[3] = _mm256_unpackhi_epi64(b, d);
-}
-
-/* Bytes `at` .. at + 15 of 8 rows likewise. */
-QDEC_INLINE void lanes_load(const uint8_t *const s[8], size_t at, __m256i v[4])
-{
-    __m256i p[4];
-    QDEC_UNROLL
-    for (int r = 0; r < 4; r++)
-        p[r] = lanes_two(s[r], s[r + 4], at);
-    lanes_transpose(p, v);
-}
-
 /* 8 rows' heads.  scale, min: byte i of scale[k] is that of group 4 k + i. */
 struct lanes_head { __m256i scale[4], min[4]; __m256 d, m; };
-
-/* The halves in the lower words of the lanes, and those in the upper. */
-QDEC_INLINE void lanes_halves(__m256i v, __m256 *low, __m256 *high)
-{
-    v = _mm256_packus_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32(v, 16));
-    v = _mm256_permute4x64_epi64(v, 0xd8);
-    *low = _mm256_cvtph_ps(_mm256_castsi256_si128(v));
-    *high = _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1));
-}
 
 QDEC_INLINE __m256i lanes_merge(__m256i a, __m256i b) /* low nibbles of a, bits 4 and 5 of b */
 {
@@ -60,10 +20,10 @@ QDEC_INLINE void lanes_unpack_head(uint32_t type, const uint8_t *const s[8], str
 {
     __m256i v[4], p[4];
     if (type == DTYPE_Q2_K) {
-        lanes_load(s, 68, v);
-        lanes_halves(v[3], &h->d, &h->m);
+        q256_lanes(s, 68, v);
+        q256_halves(v[3], &h->d, &h->m);
         h->m = _mm256_xor_ps(h->m, _mm256_set1_ps(-0.0f));
-        lanes_load(s, 0, v);
+        q256_lanes(s, 0, v);
         QDEC_UNROLL
         for (int i = 0; i < 4; i++) {
             h->scale[i] = _mm256_and_si256(v[i], qdec_set1(15));
@@ -76,10 +36,10 @@ QDEC_INLINE void lanes_unpack_head(uint32_t type, const uint8_t *const s[8], str
         _mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, -1, -1));
     QDEC_UNROLL
     for (int r = 0; r < 4; r++)
-        p[r] = _mm256_shuffle_epi8(lanes_two(s[r], s[r + 4], 94), order);
-    lanes_transpose(p, v);
+        p[r] = _mm256_shuffle_epi8(q256_two_rows(s[r], s[r + 4], 94), order);
+    q256_transpose(p, v);
     __m256i a = v[0], b = v[1], c = v[2];
-    lanes_halves(v[3], &h->d, &h->m);
+    q256_halves(v[3], &h->d, &h->m);
     h->scale[0] = lanes_merge(a, _mm256_slli_epi32(c, 4));
     h->scale[1] = lanes_merge(b, _mm256_slli_epi32(c, 2));
     h->scale[2] = lanes_merge(_mm256_srli_epi32(a, 4), c);
@@ -88,18 +48,6 @@ QDEC_INLINE void lanes_unpack_head(uint32_t type, const uint8_t *const s[8], str
     for (int i = 0; i < 4; i++)
         h->scale[i] = _mm256_sub_epi8(h->scale[i], qdec_set1(32));
 }
-
-/* Bytes i and j of each dword to words: as they are, or 256 times too large and signed. */
-QDEC_INLINE __m256i lanes_words(__m256i v, int i, int j, bool times_256)
-{
-    uint32_t w = times_256 ? 0x00800080u | (uint32_t)i << 8 | (uint32_t)j << 24
-                           : 0x80008000u | (uint32_t)i | (uint32_t)j << 16;
-    const __m256i lane = _mm256_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0, 0x0c0c0c0c, 0x08080808,
-                                          0x04040404, 0);
-    return _mm256_shuffle_epi8(v, _mm256_add_epi8(lane, _mm256_set1_epi32((int)w)));
-}
-
-QDEC_INLINE __m256i lanes_dword(const void *p) { return _mm256_set1_epi32((int)qdec_u32(p)); }
 
 /* Weights of the fields k = 0 .. 3 of four bytes of 8 rows; Q2_K: of odd k, four times too large. */
 QDEC_INLINE void lanes_fields(uint32_t type, __m256i v, __m256i high, __m256i q[4])
@@ -140,16 +88,16 @@ QDEC_INLINE __m256 lanes_step(uint32_t type, const uint8_t *const s[8], const in
     for (int j = 0; j < 2; j++) {
         __m256i u[4];
         if (three)
-            lanes_load(s, 16 * (size_t)j, u);
+            q256_lanes(s, 16 * (size_t)j, u);
         QDEC_UNROLL
         for (int h = 0; h < 2; h++) {
             __m256i v[4], sum[4];
-            lanes_load(s, (three ? 32 : 16) + 32 * (size_t)h + 16 * (size_t)j, v);
+            q256_lanes(s, (three ? 32 : 16) + 32 * (size_t)h + 16 * (size_t)j, v);
             for (size_t i = lines * (size_t)(2 * j + h) / 4; i < lines * (size_t)(2 * j + h + 1) / 4; i++)
                 fetch_line(ahead + 64 * i);
             QDEC_UNROLL
             for (int k = 0; k < 4; k++)
-                sum[k] = three ? lanes_dword(bias + 16 * h + 4 * k + 2 * j) : _mm256_setzero_si256();
+                sum[k] = three ? q256_dword(bias + 16 * h + 4 * k + 2 * j) : _mm256_setzero_si256();
             QDEC_UNROLL
             for (int t = 0; t < 4; t++) {
                 __m256i q[4], high = three ? u[t] : v[t];
@@ -161,14 +109,14 @@ QDEC_INLINE __m256 lanes_step(uint32_t type, const uint8_t *const s[8], const in
                 QDEC_UNROLL
                 for (int k = 0; k < 4; k++) {
                     const int at = 128 * h + 32 * k + 16 * j;
-                    __m256i p = _mm256_maddubs_epi16(q[k], lanes_dword(x + at + 4 * t));
+                    __m256i p = _mm256_maddubs_epi16(q[k], q256_dword(x + at + 4 * t));
                     sum[k] = t || three ? _mm256_add_epi16(sum[k], p) : p;
                 }
             }
             QDEC_UNROLL
             for (int k = 0; k < 4; k++) {
                 const int g = 8 * h + 2 * k + j;
-                __m256i scale = lanes_words(head.scale[g / 4], g % 4, g % 4, three);
+                __m256i scale = q256_words(head.scale[g / 4], g % 4, g % 4, three);
                 __m256i *to = &isum[three ? 0 : k % 2];
                 *to = _mm256_add_epi32(*to, _mm256_madd_epi16(sum[k], scale));
             }
@@ -183,8 +131,8 @@ QDEC_INLINE __m256 lanes_step(uint32_t type, const uint8_t *const s[8], const in
     __m256i msum = _mm256_setzero_si256();
     QDEC_UNROLL
     for (int i = 0; i < 8; i++) {
-        __m256i min = lanes_words(head.min[i / 2], i % 2 * 2, i % 2 * 2 + 1, false);
-        msum = _mm256_add_epi32(msum, _mm256_madd_epi16(min, lanes_dword(sum16 + 2 * i)));
+        __m256i min = q256_words(head.min[i / 2], i % 2 * 2, i % 2 * 2 + 1, false);
+        msum = _mm256_add_epi32(msum, _mm256_madd_epi16(min, q256_dword(sum16 + 2 * i)));
     }
     return _mm256_fmadd_ps(_mm256_mul_ps(head.m, dx8), _mm256_cvtepi32_ps(msum), acc);
 }
