@@ -11,6 +11,15 @@ enum { MAX_T = 4 };
 
 QDEC_INLINE __m512i few_load(const void *p) { return _mm512_loadu_si512(p); }
 
+/* Weights, which are used more than once: else the compiler makes the load an operand of each use, and most cross a
+ * line. */
+QDEC_INLINE __m512i few_load_once(const void *p)
+{
+    __m512i v = _mm512_loadu_si512(p);
+    __asm__("" : "+v"(v));
+    return v;
+}
+
 /* 16 bytes of four rows, one in each lane. */
 QDEC_INLINE __m512i few_lanes(const uint8_t *const w[4], size_t at)
 {
@@ -180,6 +189,7 @@ QDEC_INLINE void few_scales(uint32_t type, const struct few_head *h, const int r
 QDEC_INLINE __m512i few_twice(const uint8_t *p, int shift)
 {
     __m256i v = qdec_load32(p);
+    __asm__("" : "+v"(v));
     return _mm512_inserti64x4(_mm512_castsi256_si512(v), _mm256_srli_epi16(v, shift), 1);
 }
 
@@ -197,13 +207,13 @@ QDEC_INLINE void few_unpack(uint32_t type, const uint8_t *w, __m512i q[4])
     __m512i v, u;
     switch (type) {
     case DTYPE_Q2_K: case DTYPE_TQ2_0:
-        v = few_load(type == DTYPE_Q2_K ? w + 16 : w);
+        v = few_load_once(type == DTYPE_Q2_K ? w + 16 : w);
         QDEC_UNROLL
         for (int i = 0; i < 4; i++)
             q[i] = _mm512_and_si512(few_move(v, 2 * i, 0), m2);
         return;
     case DTYPE_Q3_K:
-        v = few_load(w + 32);
+        v = few_load_once(w + 32);
         u = few_twice(w, 4);
         QDEC_UNROLL
         for (int i = 0; i < 4; i++)
@@ -212,7 +222,7 @@ QDEC_INLINE void few_unpack(uint32_t type, const uint8_t *w, __m512i q[4])
     case DTYPE_Q6_K:
         QDEC_UNROLL
         for (int i = 0; i < 2; i++) {
-            v = few_load(w + 64 * i);
+            v = few_load_once(w + 64 * i);
             u = few_twice(w + 128 + 32 * i, 2);
             q[2 * i] = few_merge(v, m4, few_move(u, 0, 4), _mm512_set1_epi8(48));
             q[2 * i + 1] = few_merge(few_move(v, 4, 0), m4, u, _mm512_set1_epi8(48));
@@ -223,8 +233,10 @@ QDEC_INLINE void few_unpack(uint32_t type, const uint8_t *w, __m512i q[4])
     u = type == DTYPE_Q5_K ? few_twice(w + 16, 2) : _mm512_setzero_si512();
     QDEC_UNROLL
     for (int i = 0; i < 4; i++) {
-        v = few_load(w + (type == DTYPE_Q5_K ? 48 : type == DTYPE_Q4_K ? 16 : 8) + 64 * (i / 2));
-        v = few_move(v, i % 2 * 4, 0);
+        if (i % 2 == 0)
+            v = few_load_once(w + (type == DTYPE_Q5_K ? 48 : type == DTYPE_Q4_K ? 16 : 8) + 64 * (i / 2));
+        else
+            v = few_move(v, 4, 0);
         if (type == DTYPE_Q5_K) {
             q[i] = few_merge(v, m4, few_move(u, i / 2 * 4 + i % 2, 4), _mm512_set1_epi8(16));
         } else {

@@ -22,12 +22,16 @@ enum { STEP = 128, MAX_T = 4, TAIL_BYTES = 192 };
 
 static const uint16_t q40_order[32] __attribute__((aligned(64))) = {WORD8(2, 0), WORD8(20, 0), WORD8(38, 0),
                                                                     WORD8(38, 0)};
-static const uint16_t q50_order[32] __attribute__((aligned(64))) = {WORD8(6, 24), WORD8(28, 24),
-                                                                    WORD8(50, 24), WORD8(72, 24)};
+static const uint16_t q50_order[32] __attribute__((aligned(64))) = {WORD8(6, 56), WORD8(28, 56),
+                                                                    WORD8(50, 56), WORD8(72, 56)};
 /* lane k: the flags of block k, then d */
 static const uint16_t q50_head[32] __attribute__((aligned(64))) = {
-    LANE(WORD(2, 24), WORD(4, 24), WORD(0, 24)), LANE(WORD(24, 24), WORD(26, 24), WORD(22, 24)),
-    LANE(WORD(46, 24), WORD(48, 24), WORD(44, 24)), LANE(WORD(68, 24), WORD(70, 24), WORD(66, 24))};
+    LANE(WORD(2, 56), WORD(4, 56), WORD(0, 56)), LANE(WORD(24, 56), WORD(26, 56), WORD(22, 56)),
+    LANE(WORD(46, 56), WORD(48, 56), WORD(44, 56)), LANE(WORD(68, 56), WORD(70, 56), WORD(66, 56))};
+static const uint16_t q80_first[32] __attribute__((aligned(64))) = {WORD8(2, 64), WORD8(36, 64),
+                                                                    WORD8(70, 64), WORD8(104, 64)};
+static const uint16_t q80_second[32] __attribute__((aligned(64))) = {WORD8(18, 64), WORD8(52, 64),
+                                                                     WORD8(86, 64), WORD8(86, 64)};
 
 QDEC_INLINE __m512i few_load(const void *p) { return _mm512_loadu_si512(p); }
 
@@ -52,63 +56,82 @@ QDEC_INLINE __m512i few_lookup(const int8_t *table, int bias, __m512i index)
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), index);
 }
 
+/* What a step of a row is made of, each byte loaded as rarely as registers allow, since most of these loads cross a line:
+ * bytes 0 .. 63, and what follows (Q5_0: from byte 56 on; Q8_0: 64 .. 127; else lane 3, the last 16 bytes). */
+struct few_raw { __m512i v, w; };
+
+QDEC_INLINE struct few_raw few_raw_load(uint32_t type, const uint8_t *s)
+{
+    struct few_raw o = {few_load(s), _mm512_setzero_si512()};
+    __asm__("" : "+v"(o.v)); /* once: the compiler would make it an operand of each use */
+    switch (type) {
+    case DTYPE_Q5_0: o.w = _mm512_castsi256_si512(qdec_load32(s + 56)); break;
+    case DTYPE_Q5_1: o.w = _mm512_castsi256_si512(qdec_load32(s + 64)); break;
+    case DTYPE_NVFP4: o.w = _mm512_castsi128_si512(qdec_load16(s + 56)); break;
+    case DTYPE_Q8_0: o.w = few_load(s + 64); break;
+    default: return o;
+    }
+    __asm__("" : "+v"(o.w));
+    return o;
+}
+
 /* Nibbles of the step at s, lane k: block k's (NVFP4: product blocks 2k and 2k + 1, dwords in turn). */
-QDEC_INLINE __m512i few_nibbles(uint32_t type, const uint8_t *s)
+QDEC_INLINE __m512i few_nibbles(uint32_t type, const struct few_raw *o, const uint8_t *s)
 {
     __m512i v;
     switch (type) {
     case DTYPE_Q4_0: case DTYPE_IQ4_NL:
-        return few_lane3(_mm512_permutexvar_epi16(_mm512_load_si512(q40_order), few_load(s)), s + 56);
+        return few_lane3(_mm512_permutexvar_epi16(_mm512_load_si512(q40_order), o->v), s + 56);
     case DTYPE_Q4_1:
         v = _mm512_set_epi32(0, 0, 0, 0, 14, 13, 12, 11, 9, 8, 7, 6, 4, 3, 2, 1);
-        return few_lane3(_mm512_permutexvar_epi32(v, few_load(s)), s + 64);
+        return few_lane3(_mm512_permutexvar_epi32(v, o->v), s + 64);
     case DTYPE_Q5_0:
-        return _mm512_permutex2var_epi16(few_load(s), _mm512_load_si512(q50_order), few_load(s + 24));
+        return _mm512_permutex2var_epi16(o->v, _mm512_load_si512(q50_order), o->w);
     case DTYPE_Q5_1:
-        v = _mm512_set_epi32(31, 30, 29, 28, 25, 24, 15, 14, 11, 10, 9, 8, 5, 4, 3, 2);
-        return _mm512_permutex2var_epi32(few_load(s), v, few_load(s + 32));
+        v = _mm512_set_epi32(23, 22, 21, 20, 17, 16, 15, 14, 11, 10, 9, 8, 5, 4, 3, 2);
+        return _mm512_permutex2var_epi32(o->v, v, o->w);
     case DTYPE_MXFP4:
         v = _mm512_castsi128_si512(qdec_load16(s + 1));
         v = _mm512_mask_broadcast_i32x4(v, 0x00f0, qdec_load16(s + 18));
         v = _mm512_mask_broadcast_i32x4(v, 0x0f00, qdec_load16(s + 35));
         return few_lane3(v, s + 52);
     default: /* NVFP4 */
-        v = _mm512_set_epi32(31, 15, 30, 14, 13, 11, 12, 10, 8, 6, 7, 5, 4, 2, 3, 1);
-        return _mm512_permutex2var_epi32(few_load(s), v, few_load(s + 8));
+        v = _mm512_set_epi32(19, 17, 18, 16, 13, 11, 12, 10, 8, 6, 7, 5, 4, 2, 3, 1);
+        return _mm512_permutex2var_epi32(o->v, v, o->w);
     }
 }
 
 /* Stored scales: where there are flags, in lane k those of block k (Q5_0: flags, d; Q5_1: d, m, flags);
  * Q8_0: d as the first word of lane k; else the first 64 bytes as they come. */
-QDEC_INLINE __m512i few_head(uint32_t type, const uint8_t *s)
+QDEC_INLINE __m512i few_head(uint32_t type, const struct few_raw *o)
 {
     __m512i v;
     switch (type) {
-    case DTYPE_Q5_0:
-        return _mm512_permutex2var_epi16(few_load(s), _mm512_load_si512(q50_head), few_load(s + 24));
+    case DTYPE_Q5_0: return _mm512_permutex2var_epi16(o->v, _mm512_load_si512(q50_head), o->w);
     case DTYPE_Q5_1:
-        v = _mm512_set_epi32(27, 27, 27, 26, 13, 13, 13, 12, 7, 7, 7, 6, 1, 1, 1, 0);
-        return _mm512_permutex2var_epi32(few_load(s), v, few_load(s + 32));
+        v = _mm512_set_epi32(19, 19, 19, 18, 13, 13, 13, 12, 7, 7, 7, 6, 1, 1, 1, 0);
+        return _mm512_permutex2var_epi32(o->v, v, o->w);
     case DTYPE_Q8_0: /* d at 0, 34, 68, 102 */
-        v = _mm512_set_epi32(0, 0, 0, 49, 0, 0, 0, 32, 0, 0, 0, 17, 0, 0, 0, 0);
-        return _mm512_permutex2var_epi16(few_load(s), v, few_load(s + 68));
-    default: return few_load(s);
+        v = _mm512_set_epi32(0, 0, 0, 51, 0, 0, 0, 34, 0, 0, 0, 17, 0, 0, 0, 0);
+        return _mm512_permutex2var_epi16(o->v, v, o->w);
+    default: return o->v;
     }
 }
 
 /* Both halves of the step's blocks as unsigned bytes. */
-QDEC_INLINE void few_unpack(uint32_t type, const uint8_t *s, __m512i head, __m512i *lo, __m512i *hi)
+QDEC_INLINE void few_unpack(uint32_t type, const struct few_raw *o, const uint8_t *s, __m512i head, __m512i *lo,
+                            __m512i *hi)
 {
-    if (type == DTYPE_Q8_0) {
-        __m512i a = _mm512_inserti64x4(_mm512_castsi256_si512(qdec_load32(s + 2)), qdec_load32(s + 36), 1);
-        __m512i b = _mm512_inserti64x4(_mm512_castsi256_si512(qdec_load32(s + 70)), qdec_load32(s + 104), 1);
+    if (type == DTYPE_Q8_0) { /* the second half of block 3, which is lane 3, ends beyond byte 127 */
         const __m512i flip = _mm512_set1_epi8((char)0x80);
-        *lo = _mm512_xor_si512(_mm512_shuffle_i32x4(a, b, 0x88), flip);
-        *hi = _mm512_xor_si512(_mm512_shuffle_i32x4(a, b, 0xdd), flip);
+        __m512i a = _mm512_permutex2var_epi16(o->v, _mm512_load_si512(q80_first), o->w);
+        __m512i b = _mm512_permutex2var_epi16(o->v, _mm512_load_si512(q80_second), o->w);
+        *lo = _mm512_xor_si512(a, flip);
+        *hi = _mm512_xor_si512(few_lane3(b, s + 120), flip);
         return;
     }
     const __m512i four = _mm512_set1_epi8(15);
-    __m512i v = few_nibbles(type, s);
+    __m512i v = few_nibbles(type, o, s);
     *lo = _mm512_and_si512(v, four);
     *hi = _mm512_and_si512(_mm512_srli_epi16(v, 4), four);
     switch (type) {
@@ -342,14 +365,18 @@ QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const int T, 
     QDEC_UNROLL
     for (int g = 0; g < 4; g++) {
         __m512i head[4], part[MAX_T][4];
-        for (size_t i = 0; i < 4 * bytes; i += 64)
-            fetch_line(s->ahead + 4 * bytes * (size_t)g + i);
         QDEC_UNROLL
         for (int r = 0; r < 4; r++) {
             const uint8_t *w = s->w + s->row[4 * g + r];
+            const size_t row = 4 * (size_t)g + (size_t)r;
             __m512i lo, hi;
-            head[r] = few_head(type, w);
-            few_unpack(type, w, head[r], &lo, &hi);
+            __asm__ volatile("" ::: "memory"); /* row by row: else all that is asked for comes in one burst */
+            QDEC_UNROLL
+            for (size_t i = row * bytes / 64; i < (row + 1) * bytes / 64; i++)
+                fetch_line(s->ahead + 64 * i);
+            struct few_raw raw = few_raw_load(type, w);
+            head[r] = few_head(type, &raw);
+            few_unpack(type, &raw, w, head[r], &lo, &hi);
             QDEC_UNROLL
             for (int t = 0; t < T; t++)
                 part[t][r] =
