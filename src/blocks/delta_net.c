@@ -7,7 +7,7 @@
 
 #define EPS_L2 1e-6f /* of q and k: modeling_qwen3_next.py, l2norm */
 
-struct delta_bufs { struct ops_ref qkv, z, a, b; uint32_t n_key, n_val, n_qkv; };
+struct delta_bufs { struct ops_ref qkv, z, ba; uint32_t n_key, n_val, n_qkv; };
 
 static struct delta_bufs carve_delta(struct carve *c, const struct hparams *hp, uint32_t n_tok)
 {
@@ -15,8 +15,7 @@ static struct delta_bufs carve_delta(struct carve *c, const struct hparams *hp, 
     d.n_qkv = 2 * d.n_key + d.n_val;
     d.qkv = carve_rows(c, n_tok, d.n_qkv);
     d.z = carve_rows(c, n_tok, d.n_val);
-    d.a = carve_rows(c, n_tok, hp->n_v_head);
-    d.b = carve_rows(c, n_tok, hp->n_v_head);
+    d.ba = carve_rows(c, n_tok, 2 * hp->n_v_head);
     return d;
 }
 
@@ -47,27 +46,18 @@ static uint32_t outs_qkvz(const struct hparams *hp, const struct model_layer *l,
     return 4;
 }
 
-/* The outs of b and a: two matrices, or one that holds [b a] of each key head in turn. */
+/* b and a, a row of 2 n_v_head: all of b and then all of a, or as a file with one matrix has them, [b a] of each key
+ * head in turn.  That stays as it is: a product of two rows costs as much as one of 16. */
 static uint32_t outs_ba(const struct hparams *hp, const struct model_layer *l, const struct delta_bufs *d,
                         struct linear_out *outs)
 {
-    uint32_t n = hp->n_v_head, r = n / hp->n_k_head;
+    const uint32_t n = hp->n_v_head;
     if (model_has(l, MODEL_DELTA_BA_PROJ)) {
-        const struct model_tensor *w = &l->t[MODEL_DELTA_BA_PROJ];
-        outs[0] = (struct linear_out){.w = w,
-                                      .y = d->b,
-                                      .ld = n,
-                                      .row0 = 0,
-                                      .n_rows = r,
-                                      .n_groups = hp->n_k_head,
-                                      .group_rows = 2 * r};
-        outs[1] = outs[0];
-        outs[1].y = d->a;
-        outs[1].row0 = r;
-    } else {
-        outs[0] = (struct linear_out){.w = &l->t[MODEL_DELTA_B_PROJ], .y = d->b, .ld = n};
-        outs[1] = (struct linear_out){.w = &l->t[MODEL_DELTA_A_PROJ], .y = d->a, .ld = n};
+        outs[0] = (struct linear_out){.w = &l->t[MODEL_DELTA_BA_PROJ], .y = d->ba, .ld = 2 * n};
+        return 1;
     }
+    outs[0] = (struct linear_out){.w = &l->t[MODEL_DELTA_B_PROJ], .y = d->ba, .ld = 2 * n};
+    outs[1] = (struct linear_out){.w = &l->t[MODEL_DELTA_A_PROJ], .y = ops_plus(d->ba, 4ull * n), .ld = 2 * n};
     return 2;
 }
 
@@ -75,15 +65,18 @@ static void recur(struct fwd *f, const struct model_layer *l, const struct delta
                   const struct fwd_part *p, const struct ops_act *out)
 {
     const struct hparams *hp = &f->m->hp;
+    const struct ops_ref ba = fwd_row(d->ba, p->row0, 2 * hp->n_v_head);
+    const uint32_t group = model_has(l, MODEL_DELTA_BA_PROJ) ? hp->n_v_head / hp->n_k_head : 0;
     const struct ops_delta a = {
         .qkv = fwd_row(d->qkv, p->row0, d->n_qkv),
         .z = fwd_row(d->z, p->row0, d->n_val),
-        .a = fwd_row(d->a, p->row0, hp->n_v_head),
-        .b = fwd_row(d->b, p->row0, hp->n_v_head),
+        .a = ops_plus(ba, 4ull * (group ? group : hp->n_v_head)),
+        .b = ba,
         .ld_qkv = d->n_qkv,
         .ld_z = d->n_val,
-        .ld_a = hp->n_v_head,
-        .ld_b = hp->n_v_head,
+        .ld_a = 2 * hp->n_v_head,
+        .ld_b = 2 * hp->n_v_head,
+        .ba_group = group,
         .n_tok = p->n_tok,
         .n_k_head = hp->n_k_head,
         .n_v_head = hp->n_v_head,

@@ -114,7 +114,8 @@ struct ops_attn {
  *   convolution of width d_conv (weights conv float[n_qkv][d_conv]; its state float[d_conv-1][n_qkv], oldest first),
  *   then SiLU; q and k are L2-normalised (x * rsqrt(sum x^2 + eps_l2)), q times 1/sqrt(d_k);
  *   a [n_tok][ld_a], b [n_tok][ld_b]: decay g = exp(A * softplus(a + dt_bias)) (A = ssm_a as stored:
- *   negative), beta = sigmoid(b);
+ *   negative), beta = sigmoid(b); head h's at ops_delta_head(ba_group, h) of a row: at h, or, where ba_group is not 0, in
+ *   groups of so many heads with room for as many between two groups, as files lay b and a side by side;
  *   state float[n_v_head][d_k][d_v]: S *= g; delta = (v - S^T k) * beta; S += k delta^T; o = S^T q.
  *   Then out = RMSNorm(o; norm float[d_v], eps) * silu(z), z [n_tok][ld_z].
  * qkv is worked in place and holds nothing of use afterwards.
@@ -123,12 +124,16 @@ struct ops_attn {
 #define OPS_DELTA_K_MAX 512
 #define OPS_CONV_MAX 8
 struct ops_delta {
-    struct ops_ref qkv, z, a, b; uint64_t ld_qkv, ld_z, ld_a, ld_b; uint32_t n_tok;
+    struct ops_ref qkv, z, a, b; uint64_t ld_qkv, ld_z, ld_a, ld_b; uint32_t n_tok, ba_group;
     uint32_t n_k_head, n_v_head, d_k, d_v, d_conv; bool tiled;
     struct ops_ref conv, dt_bias, A, norm; float eps, eps_l2;
     struct ops_ref conv_state, state;
     struct ops_act out; uint32_t out_row;
 };
+static inline uint32_t ops_delta_head(uint32_t ba_group, uint32_t h)
+{
+    return ba_group ? h + h / ba_group * ba_group : h;
+}
 
 enum ops_gating { OPS_GATE_SOFTMAX, OPS_GATE_SIGMOID };
 /* For each row of logits [n_tok][n_expert]: gate function over all experts, the n_used largest (ties: the lower

@@ -49,13 +49,14 @@ static void delta_panel(const struct delta_job *j, uint32_t h, uint32_t col, uin
 {
     const struct ops_delta *a = j->a;
     const uint32_t kh = a->tiled ? h % a->n_k_head : h / (a->n_v_head / a->n_k_head);
+    const uint32_t at = ops_delta_head(a->ba_group, h);
     const float dt = ((const float *)ops_cpu_ptr(a->dt_bias))[h], A = ((const float *)ops_cpu_ptr(a->A))[h];
     for (uint32_t t0 = 0; t0 < a->n_tok; t0 += 16) {
         const uint32_t n = a->n_tok - t0 < 16 ? a->n_tok - t0 : 16;
         float la[16], lb[16], g[16], beta[16], *row = (float *)ops_cpu_ptr(a->qkv) + t0 * a->ld_qkv;
         for (uint32_t t = 0; t < n; t++) {
-            la[t] = ((const float *)ops_cpu_ptr(a->a))[(t0 + t) * a->ld_a + h];
-            lb[t] = ((const float *)ops_cpu_ptr(a->b))[(t0 + t) * a->ld_b + h];
+            la[t] = ((const float *)ops_cpu_ptr(a->a))[(t0 + t) * a->ld_a + at];
+            lb[t] = ((const float *)ops_cpu_ptr(a->b))[(t0 + t) * a->ld_b + at];
         }
         j->c->k.vec->delta_gates(la, lb, n, dt, A, g, beta);
         const struct vec_delta d = {

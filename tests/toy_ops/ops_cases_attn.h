@@ -168,14 +168,30 @@ static void cs_attention(struct cases *c)
 struct cs_delta_shape { uint32_t n_k, n_v, d_k, d_v, d_conv, n_tok; bool tiled; };
 struct cs_delta_in { float *qkv, *z, *a, *b, *conv, *dt, *A, *norm; };
 
-static float *cs_delta_run(struct cases *c, const struct cs_delta_shape *s, const struct cs_delta_in *in,
-                           const uint32_t *chunks, float **state)
+/* b and a in turn by key head, as files of one matrix yield them. */
+static float *cs_delta_fuse(struct cases *c, const struct cs_delta_shape *s, const struct cs_delta_in *in)
 {
+    const uint32_t group = s->n_v / s->n_k, ld = 2 * s->n_v;
+    float *ba = cs_floats(c, s->n_tok * ld, 1);
+    for (uint32_t t = 0; t < s->n_tok; t++)
+        for (uint32_t h = 0; h < s->n_v; h++) {
+            float *at = ba + t * ld + h / group * 2 * group + h % group;
+            at[0] = in->b[t * s->n_v + h], at[group] = in->a[t * s->n_v + h];
+        }
+    return ba;
+}
+
+/* fused: with b and a in turn, for the same result. */
+static float *cs_delta_run(struct cases *c, const struct cs_delta_shape *s, const struct cs_delta_in *in,
+                           const uint32_t *chunks, bool fused, float **state)
+{
+    const uint32_t group = fused ? s->n_v / s->n_k : 0, ld_ba = fused ? 2 * s->n_v : s->n_v;
     const uint32_t nq = 2 * s->n_k * s->d_k + s->n_v * s->d_v, n = s->n_v * s->d_v, ld = nq + 5;
     const size_t n_state = (size_t)s->n_v * s->d_k * s->d_v;
     struct ops_ref qkv = cs_upf(c, in->qkv, (size_t)s->n_tok * ld),
                    z = cs_upf(c, in->z, (size_t)s->n_tok * n);
-    struct ops_ref a = cs_upf(c, in->a, s->n_tok * s->n_v), b = cs_upf(c, in->b, s->n_tok * s->n_v);
+    struct ops_ref b = cs_upf(c, fused ? cs_delta_fuse(c, s, in) : in->b, s->n_tok * ld_ba);
+    struct ops_ref a = fused ? ops_plus(b, 4ull * group) : cs_upf(c, in->a, s->n_tok * s->n_v);
     struct ops_ref w = cs_upf(c, in->conv, nq * s->d_conv), dt = cs_upf(c, in->dt, s->n_v);
     struct ops_ref A = cs_upf(c, in->A, s->n_v), norm = cs_upf(c, in->norm, s->d_v);
     struct ops_ref cst = cs_alloc(c, (s->d_conv - 1) * nq * 4ull + 4), st = cs_alloc(c, n_state * 4);
@@ -184,12 +200,13 @@ static float *cs_delta_run(struct cases *c, const struct cs_delta_shape *s, cons
         uint32_t m = *chunks && *chunks < s->n_tok - at ? *chunks++ : s->n_tok - at;
         c->o->delta(c->o, &(struct ops_delta){.qkv = ops_plus(qkv, 4ull * at * ld),
                                               .z = ops_plus(z, 4ull * at * n),
-                                              .a = ops_plus(a, 4ull * at * s->n_v),
-                                              .b = ops_plus(b, 4ull * at * s->n_v),
+                                              .a = ops_plus(a, 4ull * at * ld_ba),
+                                              .b = ops_plus(b, 4ull * at * ld_ba),
                                               .ld_qkv = ld,
                                               .ld_z = n,
-                                              .ld_a = s->n_v,
-                                              .ld_b = s->n_v,
+                                              .ld_a = ld_ba,
+                                              .ld_b = ld_ba,
+                                              .ba_group = group,
                                               .n_tok = m,
                                               .n_k_head = s->n_k,
                                               .n_v_head = s->n_v,
@@ -267,7 +284,8 @@ static void cs_delta_one(struct cases *c, const struct cs_delta_shape *s)
     for (uint32_t h = 0; h < s->n_v; h++)
         in.A[h] = -fabsf(in.A[h]);
     const uint32_t whole[] = {0}, parts[] = {1, 1, 2, 17, 1, 0};
-    float *st, *st2, *y = cs_delta_run(c, s, &in, whole, &st), *y2 = cs_delta_run(c, s, &in, parts, &st2);
+    float *st, *st2, *y = cs_delta_run(c, s, &in, whole, false, &st);
+    float *y2 = cs_delta_run(c, s, &in, parts, true, &st2);
     cs_same(c, "chunks", y, y2, (size_t)s->n_tok * n * 4);
     cs_same(c, "state of chunks", st, st2, (size_t)s->n_v * s->d_k * s->d_v * 4);
     for (uint32_t h = 0; c->check && h < s->n_v; h++) {

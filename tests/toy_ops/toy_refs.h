@@ -109,8 +109,9 @@ static void toy_refs_delta(struct toy_walk *w, struct ops_delta *a)
     const uint64_t nv = (uint64_t)a->n_v_head * a->d_v, nq = 2ull * a->n_k_head * a->d_k + nv;
     toy_ref(w, "qkv", &a->qkv, toy_rows(a->n_tok, a->ld_qkv, nq), OUT);
     toy_ref(w, "z", &a->z, toy_rows(a->n_tok, a->ld_z, nv), IN);
-    toy_ref(w, "a", &a->a, toy_rows(a->n_tok, a->ld_a, a->n_v_head), IN);
-    toy_ref(w, "b", &a->b, toy_rows(a->n_tok, a->ld_b, a->n_v_head), IN);
+    const uint32_t n_head = ops_delta_head(a->ba_group, a->n_v_head - 1) + 1;
+    toy_ref(w, "a", &a->a, toy_rows(a->n_tok, a->ld_a, n_head), IN);
+    toy_ref(w, "b", &a->b, toy_rows(a->n_tok, a->ld_b, n_head), IN);
     toy_ref(w, "conv", &a->conv, 4 * nq * a->d_conv, IN);
     toy_ref(w, "dt_bias", &a->dt_bias, 4ull * a->n_v_head, IN);
     toy_ref(w, "A", &a->A, 4ull * a->n_v_head, IN);
