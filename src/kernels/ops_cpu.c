@@ -78,7 +78,7 @@ struct ops_cpu_act ops_cpu_act(const struct ops_act *a)
 {
     struct ops_act_layout l = ops_act_layout(a->n, a->n_tok_max);
     unsigned char *p = ops_cpu_ptr(a->base);
-    struct ops_cpu_act r = {.f32 = (float *)(void *)(p + l.f32)};
+    struct ops_cpu_act r = {.f32 = (float *)(void *)(p + l.f32), .n = a->n, .forms = a->forms};
     for (int i = 0; i < 2; i++) {
         r.q[i] = (int8_t *)(p + l.q[i]);
         r.d[i] = (float *)(void *)(p + l.d[i]);

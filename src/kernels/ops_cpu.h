@@ -80,7 +80,7 @@ static inline void ops_cpu_run(const struct ops_cpu *c, void (*fn)(void *arg, in
 }
 
 /* An activation buffer as pointers. */
-struct ops_cpu_act { float *f32; int8_t *q[2]; float *d[2]; int16_t *sum16[2]; };
+struct ops_cpu_act { float *f32; int8_t *q[2]; float *d[2]; int16_t *sum16[2]; uint32_t n, forms; };
 struct ops_cpu_act ops_cpu_act(const struct ops_act *a);
 
 /* The F32 row if that form is written, else NULL. */
@@ -99,7 +99,7 @@ static inline const unsigned char *ops_cpu_row_of(const struct ops_weight *w, ui
 /* out[i*ld + r - r0] = scale * dot(weight row r, activation row idx[i]) for nr rows from r0.  next: as in struct
  * kern_acts. */
 void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32_t r0, uint32_t nr,
-                     const struct ops_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld,
+                     const struct ops_cpu_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld,
                      const void *next, int worker);
 
 /* Bytes of worker scratch that attention needs. */

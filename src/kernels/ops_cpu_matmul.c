@@ -8,22 +8,21 @@
 #include <string.h>
 
 void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32_t r0, uint32_t nr,
-                     const struct ops_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld,
+                     const struct ops_cpu_act *x, const int32_t *idx, uint32_t n_tok, float *out, size_t ld,
                      const void *next, int worker)
 {
     const struct dtype_info *t = dtype_get(w->type);
     const size_t row_bytes = ops_cpu_row_bytes(w);
     const unsigned char *p = ops_cpu_row_of(w, r0);
-    struct ops_cpu_act v = ops_cpu_act(x);
     const int f = t->act_block == 256;
     assert(w->n == x->n);
     if (c->k.matmul_q8[w->type] && (x->forms & (f ? OPS_Q256 : OPS_Q32))) {
-        struct kern_acts acts = {v.q[f], v.d[f], v.sum16[f], t->act_block, next};
+        struct kern_acts acts = {x->q[f], x->d[f], x->sum16[f], t->act_block, next};
         c->k.matmul_q8[w->type](p, row_bytes, nr, w->n, &acts, idx, n_tok, out, ld,
                                 ops_cpu_scratch(c, worker));
     } else {
         assert(x->forms & OPS_F32);
-        c->k.matmul_f32(w->type, p, row_bytes, nr, w->n, v.f32, x->n, idx, n_tok, out, ld,
+        c->k.matmul_f32(w->type, p, row_bytes, nr, w->n, x->f32, x->n, idx, n_tok, out, ld,
                         ops_cpu_scratch(c, worker));
     }
     if (w->scale != 1.0f)
@@ -31,7 +30,7 @@ void ops_cpu_product(const struct ops_cpu *c, const struct ops_weight *w, uint32
             c->k.vec->scale(out + i * ld, w->scale, nr, out + i * ld);
 }
 
-struct matmul_job { const struct ops_cpu *c; const struct ops_matmul *a; uint32_t panel; };
+struct matmul_job { const struct ops_cpu *c; const struct ops_matmul *a; struct ops_cpu_act x; uint32_t panel; };
 
 /* Tokens at once of products with F32, F16 and BF16 weights: these and a panel's weights stay in the second cache, while
  * passes of thousands went through memory again for every few rows. */
@@ -46,7 +45,7 @@ static void matmul_floats(const struct matmul_job *j, const struct ops_matmul_ou
         const uint32_t n = j->a->n_tok - t0 < FLOAT_TOKENS ? j->a->n_tok - t0 : FLOAT_TOKENS;
         for (uint32_t t = 0; t < n; t++)
             idx[t] = (int32_t)(t0 + t);
-        ops_cpu_product(j->c, &out->w, r0, nr, &j->a->x, idx, n, y + t0 * out->ld, out->ld, next, worker);
+        ops_cpu_product(j->c, &out->w, r0, nr, &j->x, idx, n, y + t0 * out->ld, out->ld, next, worker);
     }
 }
 
@@ -66,7 +65,7 @@ static void matmul_panel(const struct matmul_job *j, const struct ops_matmul_out
         if (dtype_get(out->w.type)->block_elems == 1)
             matmul_floats(j, out, r0, nr, next, y, worker);
         else
-            ops_cpu_product(j->c, &out->w, r0, nr, &a->x, NULL, a->n_tok, y, out->ld, next, worker);
+            ops_cpu_product(j->c, &out->w, r0, nr, &j->x, NULL, a->n_tok, y, out->ld, next, worker);
         for (uint32_t t = 0; bias && t < a->n_tok; t++)
             vec->add(y + t * out->ld, bias, nr);
         return;
@@ -78,7 +77,7 @@ static void matmul_panel(const struct matmul_job *j, const struct ops_matmul_out
         int32_t idx[CPU_TILE / 16];
         for (uint32_t t = 0; t < n; t++)
             idx[t] = (int32_t)(t0 + t);
-        ops_cpu_product(j->c, &out->w, r0, nr, &a->x, idx, n, tile, nr, next, worker);
+        ops_cpu_product(j->c, &out->w, r0, nr, &j->x, idx, n, tile, nr, next, worker);
         for (uint32_t t = 0; t < n; t++) {
             if (bias)
                 vec->add(tile + (size_t)t * nr, bias, nr);
@@ -104,7 +103,7 @@ static void matmul_task(void *arg, int i, int worker)
 
 void ops_cpu_matmul(struct ops *o, const struct ops_matmul *a)
 {
-    struct matmul_job j = {ops_cpu_of(o), a, 0};
+    struct matmul_job j = {ops_cpu_of(o), a, ops_cpu_act(&a->x), 0};
     uint64_t rows = 0;
     for (uint32_t k = 0; k < a->n_outs; k++)
         rows += a->outs[k].w.n_rows;

@@ -2,8 +2,9 @@
  *
  * Experts run in two dispatches, whatever their number:
  *
- *   1  (expert, rows of gate and up)  products for all pairs of the expert, silu(gate) * up; whoever
- *                                     finishes the last rows of 256 quantises those for all pairs
+ *   1  (expert, rows of gate or up)  products for all pairs of the expert, first gate's rows and then up's, so
+ *                                    that each is read in one run; whoever finishes the last of 256 rows of both
+ *                                    takes silu(gate) * up of those and quantises it, for all pairs
  *   2  rows of down                   decoding: (expert, rows) into yrows;
  *                                     prefill: a task owns its rows of acc for all experts, which it
  *                                     adds in the order given (ascending ids) */
@@ -90,24 +91,28 @@ struct moe_job {
     const struct ops_cpu *c;
     const struct ops_moe *a;
     struct ops_act h;        /* in scratch: the input of down, one row a pair */
+    struct ops_cpu_act x, hx; /* of the input and of h */
     float *gate, *up;        /* [pairs][n_ff]; gate is h's F32 form */
     const int32_t *rows;     /* 0, 1, 2 ... */
     const uint32_t *base;    /* an expert's first pair */
-    atomic_uint *done;       /* [expert][n_groups]: rows finished */
+    atomic_uint *done;       /* [expert][n_groups]: rows finished of gate and up */
     uint32_t n_groups;       /* of 256 rows */
-    uint32_t panel, n_panels;   /* rows a task; tasks an expert (phase 1, decoding's phase 2) */
+    uint32_t panel, n_panels;   /* rows a task; tasks a matrix (phase 1, decoding's phase 2) */
 };
 
-/* Columns first .. first+n-1 of h in its quantised form, all pairs of expert e. */
-static void moe_quantise(const struct moe_job *j, uint32_t e, uint32_t first, uint32_t n)
+/* Columns first .. first+n-1 of h, all pairs of expert e. */
+static void moe_join(const struct moe_job *j, uint32_t e, uint32_t first, uint32_t n)
 {
     for (uint32_t p = 0; p < j->a->experts[e].n_pairs; p++) {
         const uint32_t row = j->base[e] + p;
-        ops_cpu_emit(j->c, &j->h, row, first, n, j->gate + (size_t)row * j->a->n_ff + first);
+        float *g = j->gate + (size_t)row * j->a->n_ff + first;
+        j->c->k.vec->swiglu(g, j->up + (size_t)row * j->a->n_ff + first, n, g);
+        if (j->a->h_form != OPS_F32)
+            ops_cpu_emit(j->c, &j->h, row, first, n, g);
     }
 }
 
-/* Where the weights after rows r0 .. r0+nr-1 of an expert's lie: this or the next expert's. */
+/* Where the weights after those before row `end` lie: in this matrix or the next one. */
 static const void *moe_next(const struct ops_weight *w, const struct ops_weight *next, uint32_t end)
 {
     return end < w->n_rows ? ops_cpu_row_of(w, end) : next ? ops_cpu_row_of(next, 0) : NULL;
@@ -117,25 +122,22 @@ static void moe_up_task(void *arg, int i, int worker)
 {
     const struct moe_job *j = arg;
     const struct ops_moe *a = j->a;
-    const uint32_t e = (uint32_t)i / j->n_panels, r0 = (uint32_t)i % j->n_panels * j->panel;
+    const uint32_t e = (uint32_t)i / (2 * j->n_panels), k = (uint32_t)i % (2 * j->n_panels);
+    const bool up = k >= j->n_panels;
+    const uint32_t r0 = (up ? k - j->n_panels : k) * j->panel;
     const uint32_t nr = a->n_ff - r0 < j->panel ? a->n_ff - r0 : j->panel;
     const struct ops_expert *x = &a->experts[e];
     if (!x->n_pairs)
         return;
     const int32_t *tok = (const int32_t *)ops_cpu_ptr(a->tok) + x->pair0;
-    float *g = j->gate + (size_t)j->base[e] * a->n_ff + r0, *u = j->up + (size_t)j->base[e] * a->n_ff + r0;
-    const void *next = moe_next(&x->gate, e + 1 < a->n_experts ? &x[1].gate : NULL, r0 + nr);
-    ops_cpu_product(j->c, &x->gate, r0, nr, &a->x, tok, x->n_pairs, g, a->n_ff, ops_cpu_row_of(&x->up, r0),
-                    worker);
-    ops_cpu_product(j->c, &x->up, r0, nr, &a->x, tok, x->n_pairs, u, a->n_ff, next, worker);
-    for (uint32_t p = 0; p < x->n_pairs; p++)
-        j->c->k.vec->swiglu(g + (size_t)p * a->n_ff, u + (size_t)p * a->n_ff, nr, g + (size_t)p * a->n_ff);
-    if (a->h_form == OPS_F32)
-        return;
+    const struct ops_weight *w = up ? &x->up : &x->gate;
+    const struct ops_weight *after = !up ? &x->up : e + 1 < a->n_experts ? &x[1].gate : NULL;
+    ops_cpu_product(j->c, w, r0, nr, &j->x, tok, x->n_pairs, (up ? j->up : j->gate) + (size_t)j->base[e] * a->n_ff + r0,
+                    a->n_ff, moe_next(w, after, r0 + nr), worker);
     const uint32_t group = r0 / 256, from = group * 256, n = a->n_ff - from < 256 ? a->n_ff - from : 256;
     /* release what this task wrote, acquire what the others did */
-    if (atomic_fetch_add_explicit(&j->done[e * j->n_groups + group], nr, memory_order_acq_rel) + nr == n)
-        moe_quantise(j, e, from, n);
+    if (atomic_fetch_add_explicit(&j->done[e * j->n_groups + group], nr, memory_order_acq_rel) + nr == 2 * n)
+        moe_join(j, e, from, n);
 }
 
 /* Products of expert e's down rows for pairs first .. first+n-1 into out. */
@@ -143,7 +145,7 @@ static void moe_down(const struct moe_job *j, uint32_t e, uint32_t first, uint32
                      uint32_t nr, float *out, size_t ld, const void *next, int worker)
 {
     const struct ops_expert *x = &j->a->experts[e];
-    ops_cpu_product(j->c, &x->down, r0, nr, &j->h, j->rows + j->base[e] + first, n, out, ld, next, worker);
+    ops_cpu_product(j->c, &x->down, r0, nr, &j->hx, j->rows + j->base[e] + first, n, out, ld, next, worker);
 }
 
 /* Decoding: every pair has a row of its own. */
@@ -223,7 +225,8 @@ void ops_cpu_moe(struct ops *o, const struct ops_moe *a)
     for (uint32_t e = 0, at = 0; e < a->n_experts; at += a->experts[e++].n_pairs)
         base[e] = at;
     j.h = (struct ops_act){ops_plus(a->scratch, l.h), a->n_ff, slots, a->h_form};
-    j.gate = ops_cpu_act(&j.h).f32;
+    j.x = ops_cpu_act(&a->x), j.hx = ops_cpu_act(&j.h);
+    j.gate = j.hx.f32;
     j.up = (float *)(void *)(s + l.up);
     j.rows = rows, j.base = base;
     j.done = (atomic_uint *)(void *)(s + l.done);
@@ -233,7 +236,7 @@ void ops_cpu_moe(struct ops *o, const struct ops_moe *a)
     const bool few = n_pairs < CPU_FEW_TOKENS * a->n_experts;
     j.panel = moe_panel(j.c, (uint64_t)a->n_experts * a->n_ff, few ? ops_cpu_task_rows(&a->experts[0].gate) : 256);
     j.n_panels = (a->n_ff + j.panel - 1) / j.panel;
-    ops_cpu_run(j.c, moe_up_task, &j, (int)(a->n_experts * j.n_panels));
+    ops_cpu_run(j.c, moe_up_task, &j, (int)(2 * a->n_experts * j.n_panels));
     if (a->yrows.buf) {
         j.panel = moe_panel(j.c, (uint64_t)a->n_experts * a->n_embd, few ? ops_cpu_task_rows(&a->experts[0].down) : 256);
         j.n_panels = (a->n_embd + j.panel - 1) / j.panel;

@@ -15,7 +15,7 @@ struct ops_act_layout ops_act_layout(uint32_t n, uint32_t n_tok_max);
  *   h    an activation buffer of n_pairs rows of n_ff: the gates' products first, in its f32 form
  *   up   float[n_pairs][n_ff]
  *   rows int32[n_pairs]: 0, 1, 2 ...      base uint32[n_experts]: an expert's first pair
- *   done uint32[n_experts][ceil(n_ff / 256)]: rows finished of each 256 */
+ *   done uint32[n_experts][ceil(n_ff / 256)]: rows finished of each 256, of gate and up together */
 struct ops_moe_layout { uint64_t h, up, rows, base, done, end; };
 struct ops_moe_layout ops_moe_layout(uint32_t n_ff, uint32_t n_pairs);
 
