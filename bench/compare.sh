@@ -21,6 +21,7 @@ set -uo pipefail
 
 sluice=build/sluice llama='' ik='' sweep='' budgets=none n_prompt=512 n_gen=32 rounds=3 model='' give_up=600 kbs='128 own'
 under_limit='--repack 0'
+for a; do [ "$a" != --help ] || set -- -h; done
 while getopts m:s:l:i:I:b:p:n:r:T:k:L:h o; do
     case $o in
         m) model=$OPTARG ;; s) sluice=$OPTARG ;; l) llama=$OPTARG ;; i) ik=$OPTARG ;; I) sweep=$OPTARG ;;
@@ -30,14 +31,22 @@ while getopts m:s:l:i:I:b:p:n:r:T:k:L:h o; do
     esac
 done
 fail() { echo "compare: $*" >&2; exit 1; }
-[ -r "$model" ] || fail "no model: give one with -m FILE"
+[ -n "$model" ] || fail "no model: give one with -m FILE"
+[ -f "$model" ] && [ -r "$model" ] || fail "$model: cannot be read"
+for v in "-p $n_prompt" "-n $n_gen" "-r $rounds" "-T $give_up"; do
+    [[ $v =~ ^-.\ [1-9][0-9]*$ ]] || fail "$v: a number above 0"
+done
+for b in $budgets; do
+    [[ $b =~ ^(none|[1-9][0-9]*[KMG]?)$ ]] || fail "-b $b: a size such as 4G or 512M, or none"
+    [ "$b" = none ] || [ -w /sys/fs/cgroup/memory ] || fail "-b $b: limits need a memory cgroup (version 1), as root"
+done
 model=$(realpath "$model")
 for p in sluice llama ik sweep; do
     [ -n "${!p}" ] || continue
     [ -x "${!p}" ] || fail "${!p}: not a program"
     printf -v "$p" %s "$(realpath "${!p}")"
 done
-threads=$(nproc)
+threads=$(nproc) missing=0
 tmp=$(mktemp -d)
 device=$(basename "$(df --output=source "$model" | tail -1)")
 disk=$(lsblk -no pkname "/dev/$device" 2>/dev/null | head -1)
@@ -61,7 +70,7 @@ limited() {
     shift
     echo - >"$tmp/peak"
     if [ "$limit" = none ]; then
-        timeout "$give_up" "$@"
+        timeout --foreground "$give_up" "$@" # so that Ctrl-C reaches it
         return
     fi
     mkdir -p "$group" || fail "$group: cannot make a cgroup (version 1, as root)"
@@ -69,10 +78,17 @@ limited() {
     sync
     echo 3 >/proc/sys/vm/drop_caches
     echo 0 >"$group/memory.max_usage_in_bytes"
-    (echo "$BASHPID" >"$group/cgroup.procs" && exec timeout "$give_up" "$@")
+    (echo "$BASHPID" >"$group/cgroup.procs" && exec timeout --foreground "$give_up" "$@")
     rc=$?
     awk '{printf "%.2f", $1 / 1073741824}' "$group/memory.max_usage_in_bytes" >"$tmp/peak"
     return $rc
+}
+
+gave_none() { # exit status, program: why there is no figure
+    local why
+    why=$(grep -v '^[[:space:]]*$' "$tmp/err" | tail -1)
+    [ "$1" != 124 ] || why="given up after $give_up s"
+    echo "  ${2##*/}: ${why:-exit status $1}" >&2
 }
 
 # Each prints "PREFILL DECODE PEAK CAUSAL OVERLAP"; "-" where there is no figure.
@@ -80,7 +96,7 @@ run_sluice() { # budget
     local ram=$1
     [ "$ram" = none ] && ram=unlimited
     limited "$1" "$sluice" bench -q -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" --ram "$ram" \
-        --json "$tmp/s.json" >/dev/null 2>"$tmp/err" || { echo "- - - - -"; return; }
+        --json "$tmp/s.json" >/dev/null 2>"$tmp/err" || { gave_none $? "$sluice"; echo "- - $(cat "$tmp/peak") - -"; return; }
     awk -v peak="$(cat "$tmp/peak")" '
         {key = $1; gsub(/[":]/, "", key); v = $2; gsub(/,/, "", v)}
         key == "void" {drift = v == "true" ? "(void)" : ""}
@@ -91,7 +107,7 @@ run_sluice() { # budget
 }
 run_llama() { # budget, program, more arguments
     limited "$1" "$2" "${@:3}" -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" -o csv >"$tmp/l.csv" 2>"$tmp/err" ||
-        { echo "- - $(cat "$tmp/peak") - -"; return; }
+        { gave_none $? "$2"; echo "- - $(cat "$tmp/peak") - -"; return; }
     # The columns' names are in the first line; fields are quoted.
     awk -F'","' -v peak="$(cat "$tmp/peak")" '
         NR == 1 || /build_commit/ {gsub(/"/, ""); n = split($0, h, /,/); for (i = 1; i <= n; i++) if (h[i] == "avg_ts") c = i; next}
@@ -102,7 +118,7 @@ run_sweep() { # budget, program
     # Two windows, each of n_gen tokens and then a prompt, and the better of both figures: the first is cold, and the
     # second was at times slower still.  A run that is given up may have printed the first.
     limited "$1" "$2" -m "$model" -c "$((2 * n_prompt))" -b "$n_prompt" -ub "$n_prompt" -n "$n_gen" -t "$threads" \
-        --no-warmup --prefetch-experts --output-format jsonl >"$tmp/l.jsonl" 2>&1
+        --no-warmup --prefetch-experts --output-format jsonl >"$tmp/l.jsonl" 2>&1 || { local rc=$?; cp "$tmp/l.jsonl" "$tmp/err"; gave_none $rc "$2"; }
     awk -v peak="$(cat "$tmp/peak")" '
         function field(name, s) {s = $0; sub(".*\"" name "\": *", "", s); return s + 0}
         /speed_pp/ && n++ < 2 {
@@ -117,6 +133,7 @@ column() { awk -v c="$2" '$c != "-" {print $c}' "$1" | median | sed -E 's/^([0-9
 
 note() { # row, figures: kept for the table
     echo "$2" >>"$tmp/row.$1"
+    [ "$1" != 1.sluice ] || [ "${2#- -}" = "$2" ] || missing=1
     echo "  ${1#*.}: $2" >&2
 }
 
@@ -156,3 +173,4 @@ for b in $budgets; do
         echo "| $b | ${name#*.} | $(column "$f" 1) | $(column "$f" 2) | $(column "$f" 3) | $(column "$f" 4) | $(column "$f" 5) |"
     done
 done
+[ $missing = 0 ] || fail "sluice gave no figures (why is said above)"

@@ -6,6 +6,7 @@
 #include "app/opt.h"
 #include "app/outfile.h"
 #include "app/readall.h"
+#include "app/report.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -83,7 +84,10 @@ static int check_budget(const struct args *a, const struct sluice_model *m, uint
     struct sluice_params p = a->m.params;
     struct sluice_plan plan;
     p.ram_bytes = budget;
-    return sluice_model_plan(m, &p, &plan, &e) ? opt_fail("bench", "%s", e.msg) : 0;
+    if (sluice_model_plan(m, &p, &plan, &e))
+        return opt_fail("bench", "%s", e.msg);
+    report_scarce(stderr, "bench", &plan);
+    return 0;
 }
 
 static int run(struct args *a)

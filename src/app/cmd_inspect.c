@@ -147,6 +147,7 @@ static int run(const char *path, const struct sluice_params *p, int tensors)
             int no_plan = sluice_model_plan(m, p, &plan, &e);
             if (!no_plan) {
                 report_plan(stdout, &mi, &plan);
+                report_scarce(stdout, "inspect", &plan);
             } else if (no_plan == SLUICE_EBUDGET) { /* that is an answer too */
                 printf("plan: %s\n", e.msg);
             } else {

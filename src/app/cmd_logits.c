@@ -126,6 +126,8 @@ static int run(struct job *j, const struct opt_list *tokens, const struct opt_li
         longest = j->seqs[i].n > longest ? j->seqs[i].n : longest;
         total += j->seqs[i].n;
     }
+    if (p.n_ctx && longest > p.n_ctx)
+        return opt_fail("logits", "a sequence has %u tokens and the context holds %u: raise -c", longest, p.n_ctx);
     p.n_seq = (uint32_t)j->n_seqs;
     p.cancel = &interrupt_flag;
     if (!p.n_ctx)
@@ -134,8 +136,6 @@ static int run(struct job *j, const struct opt_list *tokens, const struct opt_li
     if (rc)
         return interrupt_fail("logits", rc, &e);
     const struct sluice_plan *plan = sluice_context_plan(j->ctx);
-    if (longest > plan->n_ctx)
-        return opt_fail("logits", "a sequence has %u tokens and the context holds %u: raise -c", longest, plan->n_ctx);
     if (!j->m->quiet)
         fprintf(stderr, "%s\n", sluice_context_mode(j->ctx));
     for (int i = 0; i < j->n_seqs; i++) {

@@ -159,6 +159,7 @@ static int open_all(struct run *r)
         return fail(&e);
     if (a->plan) {
         report_plan(stdout, &r->mi, &before);
+        report_scarce(stderr, "run", &before);
         return 0;
     }
     if (sluice_sampler_create(&a->sp, r->mi.n_vocab, &r->sampler, &e) ||
@@ -170,6 +171,8 @@ static int open_all(struct run *r)
     /* There is but one prompt: room for larger passes than it takes would be lost to the experts. */
     if (!awaited && !p.n_chunk && r->n_ids < before.n_chunk)
         p.n_chunk = (uint32_t)r->n_ids;
+    if (!a->m.quiet && !sluice_model_plan(r->model, &p, &before, &e))
+        report_scarce(stderr, "run", &before);
     p.cancel = &interrupt_flag;
     struct progress prog;
     progress_begin(&prog, a->m.quiet ? NULL : stderr, "reading resident weights", 0);

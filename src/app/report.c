@@ -3,6 +3,7 @@
 
 #include "app/opt.h"
 #include "app/outfile.h"
+#include "base/budget.h"
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -54,6 +55,15 @@ void report_plan(FILE *out, const struct sluice_model_info *mi, const struct slu
     else
         fprintf(out, "reads per decoded token: %s (every expert in the cache) to %s (none)\n",
                 log_bytes(p->bytes_per_token_min, a, sizeof a), log_bytes(p->bytes_per_token_max, b, sizeof b));
+}
+
+void report_scarce(FILE *out, const char *command, const struct sluice_plan *p)
+{
+    char a[32], b[32];
+    uint64_t avail = budget_available();
+    if (avail && p->total > avail)
+        fprintf(out, "sluice %s: the plan takes %s and %s of memory are free: the system may end it; lower --ram\n", command,
+                log_bytes(p->total, a, sizeof a), log_bytes(avail, b, sizeof b));
 }
 
 static double rate(uint64_t n, uint64_t ns)

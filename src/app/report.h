@@ -8,6 +8,9 @@
 
 /* The plan as a table of sizes. */
 void report_plan(FILE *out, const struct sluice_model_info *mi, const struct sluice_plan *p);
+/* A line where the plan takes more than the machine or its control group has left now: --ram is the user's to choose, and
+ * nothing else would be said before the kernel kills the process. */
+void report_scarce(FILE *out, const char *command, const struct sluice_plan *p);
 
 /* What a run did, beyond the context's own statistics. */
 struct report_run {

@@ -66,7 +66,7 @@ static int refuse_unknown(const struct model *m, struct sluice_error *err)
     return 0;
 }
 
-int arch_load(struct model *m, struct sluice_error *err)
+static int load(struct model *m, struct sluice_error *err)
 {
     struct gguf_str name;
     if (!gguf_get_str(m->gguf, "general.architecture", &name))
@@ -76,8 +76,12 @@ int arch_load(struct model *m, struct sluice_error *err)
         return err_set(err, SLUICE_EUNSUPPORTED, "architecture \"%.*s\" is not supported; supported are %s",
                        name.n > 60 ? 60 : (int)name.n, name.p, arch_list());
     int rc = m->arch->load(m, err);
-    if (rc == 0)
-        rc = refuse_unknown(m, err);
+    return rc ? rc : refuse_unknown(m, err);
+}
+
+int arch_load(struct model *m, struct sluice_error *err)
+{
+    int rc = load(m, err);
     if (rc < 0)
         return err_prefix(err, rc, "%s", gguf_path(m->gguf, 0));
     model_finish(m);

@@ -59,11 +59,18 @@ wait $pid; ok "run: under nohup it goes on" $?
 broken=(--io-fault fail=1+)
 refused "temp is -1" "$sluice" run -q -m $demo -p hi --temp -1 "${broken[@]}"
 refused "top-p is 2" "$sluice" run -q -m $demo -p hi --top-p 2 "${broken[@]}"
+head -c 400 /dev/zero >"$tmp/ids"
+refused "raise -c" "$sluice" logits -q -m $demo --tokens "$tmp/ids" --out "$tmp/l" -c 10 "${broken[@]}"
 refused "temp is -1" "$sluice" trace -q -m $demo -p hi --temp -1 -o "$tmp/t" "${broken[@]}"
 refused "1 MiB" "$sluice" bench -q -m $demo -p 0 -n 1 -r 1 --sweep 24M,1M
 refused "not a size" "$sluice" bench -q -m $demo --sweep 24M,0
 refused "-c 3 is less" "$sluice" bench -q -m $demo -p 4 -n 2 -c 3
 refused "--svg" "$sluice" bench -q -m $demo -p 4 -n 0 --svg "$tmp/x.svg"
+
+# ---- what is wrong with a file is said of that file
+sed 's/general.architecture/general.architectura/' tests/golden/data/qwen3/model.gguf >"$tmp/keyless.gguf"
+refused "keyless.gguf: metadata key general.architecture is missing" "$sluice" run -q -m "$tmp/keyless.gguf" -p hi
+refused "keyless.gguf: metadata key" "$sluice" repack -m "$tmp/keyless.gguf"
 
 # ---- bench: each budget of a sweep has a peak of its own, and a context of what is measured
 "$sluice" bench -q -m $demo -p 64 -n 2 -r 1 --sweep unlimited,17M --csv "$tmp/s.csv" >/dev/null 2>"$tmp/err"
@@ -74,6 +81,20 @@ case ${B:-build} in
     ok "bench --sweep: the peak is the budget's own ($(cut -d, -f1,2 "$tmp/s.csv" | tr '\n' ' '))" $? ;;
 esac
 ! grep -qE -- ',-1(,|$)' "$tmp/s.csv"; ok "bench --csv: nothing where there is no figure" $?
+
+# ---- bench/compare.sh: what it cannot do is said, before it begins or where it fails
+compare() { bench/compare.sh -s "$sluice" "$@"; }
+refused "no model" compare
+refused "no-such: cannot be read" compare -m "$tmp/no-such"
+refused "no-such: not a program" compare -m $demo -l "$tmp/no-such"
+refused "-n x: a number" compare -m $demo -n x
+refused "-b 5Q: a size" compare -m $demo -b 5Q
+compare --help | grep -q '^ *bench/compare.sh -m MODEL'; ok "compare --help" $?
+compare -m "$0" -r 1 -p 4 -n 2 >"$tmp/out" 2>"$tmp/err"
+[ $? = 1 ] && grep -q 'sluice: .*not a GGUF file' "$tmp/err"; ok "compare: a file that is no model ($(tail -1 "$tmp/err"))" $?
+compare -m $demo -r 1 -p 4 -n 2 -l /bin/false >"$tmp/out" 2>"$tmp/err" && grep -qE '^\| none \| sluice \| [0-9.]+ \| [0-9.]+ ' "$tmp/out" &&
+    grep -q '^| none | llama.cpp | - | - ' "$tmp/out"
+ok "compare: one row each, where the peer fails ($(tail -1 "$tmp/err"))" $?
 
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
