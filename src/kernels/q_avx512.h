@@ -12,6 +12,7 @@
 
 /* Few tokens, in files of their own; false: not one of its types. */
 bool qfew32_avx512_run(uint32_t type, const struct q8_args *a);
+bool qfew80_avx512_run(uint32_t type, const struct q8_args *a);
 bool qfew256_avx512_run(uint32_t type, const struct q8_args *a);
 
 /* Sets every matmul_q8. */

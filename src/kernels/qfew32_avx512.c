@@ -1,4 +1,4 @@
-/* qfew32_avx512: q8 products of blocks of 32 and of 16 with few tokens, AVX-512 VNNI.
+/* qfew32_avx512: q8 products of blocks of 32 and of 16 with few tokens, AVX-512 VNNI; Q8_0: qfew80_avx512.c.
  *
  * A step takes 128 weights of 16 rows.  A row's weights are gathered so that the 128-bit lane k of a register
  * belongs to its block k: one register with the first halves of the four blocks, one with the second; the
@@ -28,10 +28,6 @@ static const uint16_t q50_order[32] __attribute__((aligned(64))) = {WORD8(6, 56)
 static const uint16_t q50_head[32] __attribute__((aligned(64))) = {
     LANE(WORD(2, 56), WORD(4, 56), WORD(0, 56)), LANE(WORD(24, 56), WORD(26, 56), WORD(22, 56)),
     LANE(WORD(46, 56), WORD(48, 56), WORD(44, 56)), LANE(WORD(68, 56), WORD(70, 56), WORD(66, 56))};
-static const uint16_t q80_first[32] __attribute__((aligned(64))) = {WORD8(2, 64), WORD8(36, 64),
-                                                                    WORD8(70, 64), WORD8(104, 64)};
-static const uint16_t q80_second[32] __attribute__((aligned(64))) = {WORD8(18, 64), WORD8(52, 64),
-                                                                     WORD8(86, 64), WORD8(86, 64)};
 
 QDEC_INLINE __m512i few_load(const void *p) { return _mm512_loadu_si512(p); }
 
@@ -57,7 +53,7 @@ QDEC_INLINE __m512i few_lookup(const int8_t *table, int bias, __m512i index)
 }
 
 /* What a step of a row is made of, each byte loaded as rarely as registers allow, since most of these loads cross a line:
- * bytes 0 .. 63, and what follows (Q5_0: from byte 56 on; Q8_0: 64 .. 127; else lane 3, the last 16 bytes). */
+ * bytes 0 .. 63, and those behind them (NVFP4: the last 16; Q5_0: from byte 56 on). */
 struct few_raw { __m512i v, w; };
 
 QDEC_INLINE struct few_raw few_raw_load(uint32_t type, const uint8_t *s)
@@ -68,7 +64,6 @@ QDEC_INLINE struct few_raw few_raw_load(uint32_t type, const uint8_t *s)
     case DTYPE_Q5_0: o.w = _mm512_castsi256_si512(qdec_load32(s + 56)); break;
     case DTYPE_Q5_1: o.w = _mm512_castsi256_si512(qdec_load32(s + 64)); break;
     case DTYPE_NVFP4: o.w = _mm512_castsi128_si512(qdec_load16(s + 56)); break;
-    case DTYPE_Q8_0: o.w = few_load(s + 64); break;
     default: return o;
     }
     __asm__("" : "+v"(o.w));
@@ -102,7 +97,7 @@ QDEC_INLINE __m512i few_nibbles(uint32_t type, const struct few_raw *o, const ui
 }
 
 /* Stored scales: where there are flags, in lane k those of block k (Q5_0: flags, d; Q5_1: d, m, flags);
- * Q8_0: d as the first word of lane k; else the first 64 bytes as they come. */
+ * else the first 64 bytes as they come. */
 QDEC_INLINE __m512i few_head(uint32_t type, const struct few_raw *o)
 {
     __m512i v;
@@ -111,9 +106,6 @@ QDEC_INLINE __m512i few_head(uint32_t type, const struct few_raw *o)
     case DTYPE_Q5_1:
         v = _mm512_set_epi32(19, 19, 19, 18, 13, 13, 13, 12, 7, 7, 7, 6, 1, 1, 1, 0);
         return _mm512_permutex2var_epi32(o->v, v, o->w);
-    case DTYPE_Q8_0: /* d at 0, 34, 68, 102 */
-        v = _mm512_set_epi32(0, 0, 0, 51, 0, 0, 0, 34, 0, 0, 0, 17, 0, 0, 0, 0);
-        return _mm512_permutex2var_epi16(o->v, v, o->w);
     default: return o->v;
     }
 }
@@ -122,14 +114,6 @@ QDEC_INLINE __m512i few_head(uint32_t type, const struct few_raw *o)
 QDEC_INLINE void few_unpack(uint32_t type, const struct few_raw *o, const uint8_t *s, __m512i head, __m512i *lo,
                             __m512i *hi)
 {
-    if (type == DTYPE_Q8_0) { /* the second half of block 3, which is lane 3, ends beyond byte 127 */
-        const __m512i flip = _mm512_set1_epi8((char)0x80);
-        __m512i a = _mm512_permutex2var_epi16(o->v, _mm512_load_si512(q80_first), o->w);
-        __m512i b = _mm512_permutex2var_epi16(o->v, _mm512_load_si512(q80_second), o->w);
-        *lo = _mm512_xor_si512(a, flip);
-        *hi = _mm512_xor_si512(few_lane3(b, s + 120), flip);
-        return;
-    }
     const __m512i four = _mm512_set1_epi8(15);
     __m512i v = few_nibbles(type, o, s);
     *lo = _mm512_and_si512(v, four);
@@ -175,10 +159,6 @@ QDEC_INLINE __m512i few_join(uint32_t type, const __m512i h[4])
         return _mm512_unpackhi_epi32(a, b);
     case DTYPE_Q5_1:
         return _mm512_unpacklo_epi64(_mm512_unpacklo_epi32(h[0], h[1]), _mm512_unpacklo_epi32(h[2], h[3]));
-    case DTYPE_Q8_0:
-        a = _mm512_unpacklo_epi16(h[0], h[1]);
-        b = _mm512_unpacklo_epi16(h[2], h[3]);
-        return _mm512_unpacklo_epi32(a, b);
     case DTYPE_MXFP4: /* byte 17 k, which is byte k of lane k: to dword k of lane k */
         return _mm512_unpacklo_epi16(_mm512_unpacklo_epi8(h[0], h[1]), _mm512_unpacklo_epi8(h[2], h[3]));
     default: /* NVFP4, dwords 0 and 9: lanes 0 and 1 */
@@ -460,7 +440,7 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
     static void few1_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 1); }   \
     static void few2_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 2); }   \
     static void few4_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 4); }
-#define TYPES(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(IQ4_NL) X(MXFP4) X(NVFP4)
+#define TYPES(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(NVFP4)
 TYPES(DEFINE)
 #undef DEFINE
 
