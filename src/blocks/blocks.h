@@ -100,8 +100,9 @@ int block_attention(struct fwd *f, uint32_t il, const struct attention_opts *o,
 int block_delta_net(struct fwd *f, uint32_t il, struct sluice_error *err) SLUICE_MUST_CHECK;
 /* x += W_down (silu(W_gate h) * W_up h). */
 int block_ffn(struct fwd *f, uint32_t il, struct sluice_error *err) SLUICE_MUST_CHECK;
-/* A pass begins: where it is so large that it wants nearly every expert, the first layer's are read from now on. */
-void moe_pass_begin(struct fwd *f);
+/* A pass begins, its embeddings are in x: where it is so large that it wants nearly every expert, the first layer's are
+ * read from now on; where it is small, what the look-ahead makes of them. */
+int moe_pass_begin(struct fwd *f, struct sluice_error *err) SLUICE_MUST_CHECK;
 /* x += routed experts (+ gated shared expert). */
 int block_moe(struct fwd *f, uint32_t il, struct sluice_error *err) SLUICE_MUST_CHECK;
 /* logits [n_tok][n_vocab] = W_output norm(x), x [n_tok][n_embd] anywhere, n_tok <= n_tok_max. */

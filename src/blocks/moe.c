@@ -5,6 +5,7 @@
  *   route ── ids ──> sort (token, expert) pairs by expert ── request ──> weight store
  *     │                                                                     │ views, as they arrive
  *   look-ahead: the next layer's router on this h ── hint ──>               │
+ *   (the first layer's on the embedding)                                    │
  *   (large passes: all of the next layer's experts ── ahead ──>)            │
  *     │                                                                     v
  *   shared expert (while reads are under way) ─────────────> batches of experts ──> finish: x += ...
@@ -80,6 +81,12 @@ static struct moe_bufs carve_moe(struct carve *c, const struct fwd_shape *s)
     b.scratch_bytes = ops_moe_scratch_bytes(hp->n_embd, hp->n_ff_exp, max_pairs(n_tok, s->n_rows_max, k));
     b.scratch = carve_bytes(c, b.scratch_bytes);
     return b;
+}
+
+static struct fwd_shape shape_of(const struct fwd *f)
+{
+    return (struct fwd_shape){.m = f->m, .act = f->act, .n_tok_max = f->n_tok_max, .n_rows_max = f->n_rows_max,
+                              .n_expert_used = f->n_expert_used};
 }
 
 uint64_t moe_scratch_bytes(const struct fwd_shape *s)
@@ -231,29 +238,49 @@ static int hint_layer(struct fwd *f, uint32_t il, const struct moe_bufs *b, stru
     return rc;
 }
 
-/* The first MoE layer of layers from .. end-1; false: there is none. */
-static bool read_ahead_first(struct fwd *f, uint32_t from, uint32_t end)
+/* The first MoE layer of layers from .. end-1; end: there is none. */
+static uint32_t first_moe(const struct fwd *f, uint32_t from, uint32_t end)
 {
-    for (uint32_t il = from; il < end; il++)
-        if (f->m->layers[il].moe) {
-            weight_store_ahead(f->ws, il);
-            return true;
-        }
-    return false;
+    while (from < end && !f->m->layers[from].moe)
+        from++;
+    return from;
 }
 
 /* Large passes: the MoE layer that comes next, in this pass or at the beginning of the next one. */
 static void read_ahead(struct fwd *f, uint32_t il)
 {
-    if (!read_ahead_first(f, il + 1, f->m->hp.n_layer) && f->more)
-        read_ahead_first(f, 0, il);
+    uint32_t n_layer = f->m->hp.n_layer, next = first_moe(f, il + 1, n_layer);
+    if (next == n_layer)
+        next = f->more ? first_moe(f, 0, il) : il;
+    if (next != il)
+        weight_store_ahead(f->ws, next);
 }
 
-void moe_pass_begin(struct fwd *f)
+/* What the first router says of the embeddings themselves: else the drive would idle until the first layer has
+ * attended. */
+static int hint_first(struct fwd *f, uint32_t il, struct sluice_error *err)
+{
+    const struct fwd_shape shape = shape_of(f);
+    struct carve c = {f->scratch, 0};
+    const struct moe_bufs b = carve_moe(&c, &shape);
+    uint64_t t = fwd_now(f);
+    block_norm(f, il, MODEL_FFN_NORM);
+    int rc = hint_layer(f, il, &b, err);
+    fwd_lap(f, &t, &f->stats.ns_router);
+    return rc;
+}
+
+int moe_pass_begin(struct fwd *f, struct sluice_error *err)
 {
     const struct hparams *hp = &f->m->hp;
-    if (f->n_tok > f->n_rows_max && (uint64_t)f->n_tok * f->n_expert_used >= 4ull * hp->n_expert)
-        read_ahead_first(f, 0, hp->n_layer);
+    uint32_t il = first_moe(f, 0, hp->n_layer);
+    if (il == hp->n_layer)
+        return 0;
+    if (f->n_tok <= f->n_rows_max)
+        return f->hints ? hint_first(f, il, err) : 0;
+    if ((uint64_t)f->n_tok * f->n_expert_used >= 4ull * hp->n_expert)
+        weight_store_ahead(f->ws, il);
+    return 0;
 }
 
 /* One layer ahead; two where the drive had nothing left to read by the last advice. */
@@ -389,11 +416,7 @@ int block_moe(struct fwd *f, uint32_t il, struct sluice_error *err)
     const struct model *m = f->m;
     const struct model_layer *l = &m->layers[il];
     struct moe_host *h = f->moe;
-    const struct fwd_shape shape = {.m = m,
-                                    .act = f->act,
-                                    .n_tok_max = f->n_tok_max,
-                                    .n_rows_max = f->n_rows_max,
-                                    .n_expert_used = f->n_expert_used};
+    const struct fwd_shape shape = shape_of(f);
     struct carve c = {f->scratch, 0};
     struct moe_bufs b = carve_moe(&c, &shape);
     bool by_row = f->n_tok <= f->n_rows_max, has_shared = model_has(l, MODEL_SHEXP_GATE);

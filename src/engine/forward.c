@@ -121,8 +121,9 @@ static int run_pass(struct sluice_context *c, uint32_t n_parts, uint32_t n_tok, 
     if (rc)
         return rc;
     weight_store_pass_begin(c->ws, n_want > 0);
-    moe_pass_begin(f);
     rope_table(f);
+    if ((rc = moe_pass_begin(f, err)) != 0)
+        return rc;
     for (uint32_t il = 0; il < m->hp.n_layer; il++) {
         if (f->cancel && *f->cancel)
             return err_set(err, SLUICE_ECANCELED, "cancelled");

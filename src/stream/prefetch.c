@@ -23,11 +23,14 @@ void prefetch_reached(struct prefetch *p, uint32_t il)
     drop_layer(p, il);
 }
 
-/* Layers to go, counted around the end: after the last layer comes the next token's first. */
+uint32_t prefetch_ahead(const struct prefetch *p, uint32_t il)
+{
+    return (il + 2 * p->n_layer - p->il - 1) % p->n_layer;
+}
+
 static uint64_t order(const struct prefetch *p, const struct prefetch_item *x)
 {
-    uint32_t ahead = (x->il + 2 * p->n_layer - p->il - 1) % p->n_layer;
-    return (uint64_t)ahead << 32 | x->rank;
+    return (uint64_t)prefetch_ahead(p, x->il) << 32 | x->rank;
 }
 
 static uint32_t find(const struct prefetch *p, bool best)

@@ -20,6 +20,9 @@ struct prefetch {
 void prefetch_init(struct prefetch *p, uint32_t n_layer);
 /* The pass has reached layer il, whose experts are known now: advice about it is void. */
 void prefetch_reached(struct prefetch *p, uint32_t il);
+/* Layers between the one that the pass has reached and il, counted around the end: after the last layer comes the next
+ * token's first.  0: il is next. */
+uint32_t prefetch_ahead(const struct prefetch *p, uint32_t il);
 /* Advice about layer il, most likely first; replaces earlier advice about it. */
 void prefetch_add(struct prefetch *p, uint32_t il, const uint32_t *units, uint32_t n);
 /* How much advice about layer il waits. */

@@ -171,6 +171,13 @@ static struct io_window run_window(const struct weight_store *ws, const struct s
     return io_window_of(&ws->io->align, r->offset + e * r->stride, r->n_bytes);
 }
 
+static void count_hint(struct weight_store *ws, uint32_t slot, int sign)
+{
+    uint64_t n_bytes = ws->slot_bytes[unit_cache_class(ws->cache, slot)];
+    ws->n_hint_units += (uint32_t)sign;
+    ws->hint_bytes += sign > 0 ? n_bytes : -n_bytes;
+}
+
 /* Puts the reads of a unit into the batch; the slot is claimed and there is room. */
 static void start_read(struct weight_store *ws, uint32_t unit, uint32_t slot, bool hint, bool warm)
 {
@@ -192,8 +199,10 @@ static void start_read(struct weight_store *ws, uint32_t unit, uint32_t slot, bo
         if (hint)
             ws->stats.bytes_hint += w.len;
     }
-    if (hint)
-        ++*(warm ? &ws->warm.n_reading : &ws->n_hint_units);
+    if (hint && warm)
+        ws->warm.n_reading++;
+    else if (hint)
+        count_hint(ws, slot, 1);
     ws->n_demand += hint ? 0 : s->n_runs;
     ws->n_loading += !hint;
 }
@@ -273,8 +282,10 @@ void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t r
     if (!s->hint) {
         ws->n_demand--;
         ws->n_loading -= !s->n_open;
-    } else if (!s->n_open)
-        --*(s->warm ? &ws->warm.n_reading : &ws->n_hint_units);
+    } else if (!s->n_open && s->warm)
+        ws->warm.n_reading--;
+    else if (!s->n_open)
+        count_hint(ws, slot, -1);
     if (error) {
         s->error = error;
         s->error_run = (uint8_t)run;
@@ -583,7 +594,7 @@ bool weight_store_advice_dry(const struct weight_store *ws) { return ws->advice_
 /* For count_foreseen. */
 static void note_advice(struct weight_store *ws, uint32_t il, uint32_t n)
 {
-    uint32_t ahead = il - ws->prefetch.il - 1;
+    uint32_t ahead = il - ws->prefetch.il - 1; /* what embeddings say of the first layer is not counted */
     if (ahead > 1)
         return;
     if (!++ws->n_advice) { /* wrapped around */
@@ -610,12 +621,20 @@ void weight_store_hint(struct weight_store *ws, uint32_t il, const int32_t *ids,
         uint32_t slot = unit_cache_find(ws->cache, ws->hint_units[i]);
         if (slot == UNIT_CACHE_NONE)
             ws->hint_units[missing++] = ws->hint_units[i];
-        else if (il == ws->prefetch.il + 1)
+        else if (!prefetch_ahead(&ws->prefetch, il))
             unit_cache_touch(ws->cache, slot); /* here already: keep it until then */
     }
-    kept = missing;
-    prefetch_add(&ws->prefetch, il, ws->hint_units, kept);
+    prefetch_add(&ws->prefetch, il, ws->hint_units, missing);
+    /* The drive will have work when this ticket's reads have come: no need to keep one of them for then. */
+    if (missing >= STORE_LAST_HINTS)
+        ws->ticket.n_last = 0;
     weight_store_progress(ws);
+}
+
+static bool hint_room(const struct weight_store *ws)
+{
+    bool more = ws->hint_bytes < STORE_HINT_BYTES && ws->n_hint_units < ws->n_slots / STORE_HINT_SLOTS;
+    return (ws->n_hint_units < STORE_HINT_UNITS || more) && weight_store_room(ws, UNITS_MAX_PARTS);
 }
 
 /* Only into idle time: nothing on demand at the drive, nothing wanted that has no slot yet. */
@@ -624,8 +643,7 @@ void weight_store_hint_start(struct weight_store *ws)
     uint32_t unit;
     if (ws->n_demand || (ws->ticket.live && ws->ticket.next_want < ws->ticket.n))
         return;
-    while (ws->n_hint_units < STORE_HINT_UNITS && ws->prefetch.n && weight_store_room(ws, UNITS_MAX_PARTS) &&
-           prefetch_take(&ws->prefetch, &unit)) {
+    while (hint_room(ws) && prefetch_take(&ws->prefetch, &unit)) {
         uint32_t slot = unit_cache_find(ws->cache, unit);
         if (slot != UNIT_CACHE_NONE)
             continue;

@@ -21,7 +21,10 @@
 
 enum {
     STORE_BATCH = 64,     /* reads gathered for one submission */
-    STORE_HINT_UNITS = 2, /* hinted units at the drive */
+    STORE_HINT_UNITS = 2,       /* hinted units at the drive, */
+    STORE_HINT_BYTES = 5 << 20, /* and more up to so many bytes: as long as the next dense part takes, about; */
+    STORE_HINT_SLOTS = 16,      /* but of so many slots not more than one is given away for it */
+    STORE_LAST_HINTS = 3,       /* so many units that are worth reading next make STORE_LAST_OF pointless */
     STORE_WARM_DEEP = 8,  /* units of an earlier run at the drive while the caller is idle */
     STORE_GIVE_UNITS = 4, /* with so many ahead of its caller, an ordered ticket's hits keep their slots */
     STORE_WINDOW_BYTES = 320 << 20, /* read by a large pass and not computed yet: the drive's rate times the time
@@ -188,6 +191,7 @@ struct weight_store {
     uint32_t ticket_no;
     uint32_t *hint_units;  /* [largest n_expert] scratch */
     uint32_t n_hint_units; /* at the drive */
+    uint64_t hint_bytes;   /* their slots' */
     /* The last advice about each layer, from one layer before and from two: its number (0: none), which the units
      * that it named carry. */
     uint32_t *advised[2]; /* [n_units] */

@@ -286,6 +286,13 @@ for i in $(seq 24); do printf "\\x$(printf %02x $((i * 37 % 251)))\\x$((i % 4))\
 "$sluice" logits -q -m "$tmp/look.gguf" --tokens "$tmp/ids" -c 64 --chunk 1 --ram 20M --force-hint --out "$tmp/l1" --json "$tmp/look.json" &&
     "$sluice" logits -q -m "$tmp/look.gguf" --tokens "$tmp/ids" -c 64 --ram unlimited --out "$tmp/l2" && cmp -s "$tmp/l1" "$tmp/l2"
 ok "look-ahead: the same logits" $?
+# With a single layer only the embeddings can name experts.
+"$sluice" synth -q --arch qwen3moe --layers 1 --hidden 256 --experts 256 --top-k 6 --ff 256 --vocab 1024 -o "$tmp/one.gguf" &&
+    "$sluice" "${look[@]/look.gguf/one.gguf}" --ram 24M --force-hint --json "$tmp/look.json" >"$tmp/one1" &&
+    "$sluice" "${look[@]/look.gguf/one.gguf}" --ram unlimited >"$tmp/one2" && cmp -s "$tmp/one1" "$tmp/one2"
+ok "look-ahead: the first layer's, the same text" $?
+n=$(sed -n '/"generation"/,$s/^ *"bytes_read_hint": \([0-9]*\),*$/\1/p' "$tmp/look.json" | head -1)
+[ "${n:-0}" -gt 0 ]; ok "look-ahead: the first layer's, reads by hints (${n:-none})" $?
 
 # ---- bench
 "$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 16 -n 4 -r 2 --ram 100M --json "$tmp/bench.json" --csv "$tmp/bench.csv" \

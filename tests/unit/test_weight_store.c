@@ -407,6 +407,26 @@ static void test_last_waits(void **state)
     }
 }
 
+/* It does not wait where the look-ahead has named three experts or more that are not here: the drive will have work. */
+static void test_last_beside_hints(void **state)
+{
+    (void)state;
+    for (uint32_t missing = 2; missing < 4; missing++) {
+        struct io *io = open_io(SLUICE_IO_THREADS, 32, NULL);
+        struct weight_store *ws = create(io, N_EXPERT, all_pinned, 0, false);
+        struct weight_ticket *t;
+        const int32_t ids[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+        assert_int_equal(take_all(ws, 0, ids, 1, false, 1, NULL), 0);
+        io->stats.depth_max = 0;
+        assert_int_equal(weight_store_request(ws, 1, ids, 11, false, &t, NULL), 0);
+        weight_store_hint(ws, 2, ids, 1 + missing);
+        assert_int_equal(io->stats.depth_max, missing < 3 ? 9 : 11);
+        assert_int_equal(take_all(ws, 1, ids, 11, false, 1, NULL), 0);
+        weight_store_free(ws);
+        io_close(io);
+    }
+}
+
 /* Large passes that go through two layers, three times: every expert is read once a pass at most, those of the
  * next layer while this one's are handed over, and what was in the cache stays there. */
 static void sweep(struct weight_store *ws, uint32_t gather, bool more)
@@ -837,7 +857,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_experts),      cmocka_unit_test(test_accounting),
-        cmocka_unit_test(test_ordered_hits), cmocka_unit_test(test_last_waits), cmocka_unit_test(test_bad_requests),
+        cmocka_unit_test(test_ordered_hits), cmocka_unit_test(test_last_waits),
+        cmocka_unit_test(test_last_beside_hints), cmocka_unit_test(test_bad_requests),
         cmocka_unit_test(test_sweeps),       cmocka_unit_test(test_ahead),
         cmocka_unit_test(test_ahead_of_all),
         cmocka_unit_test(test_message),      cmocka_unit_test(test_each_read_fails),
