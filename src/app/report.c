@@ -98,6 +98,10 @@ void report_summary(FILE *out, const struct report_run *r, const struct sluice_p
     char a[32], b[32], c[32];
     /* The first generated token comes out of the prompt's last pass. */
     uint32_t n_decoded = r->n_gen ? r->n_gen - 1 : 0;
+    if (!r->ns_prompt) {
+        fprintf(out, "\n%u tokens of prompt, none generated (%s)\n", r->n_prompt, r->stop);
+        return;
+    }
     fprintf(out, "\n%u tokens of prompt at %.1f tok/s, %u generated at %.2f tok/s, first one after %.2f s (%s)\n",
             r->n_prompt, rate(r->n_prompt, r->ns_prompt), r->n_gen, rate(n_decoded, r->ns_gen),
             (double)r->ns_first / 1e9, r->stop);

@@ -66,6 +66,10 @@ void progress_end(struct progress *p, uint64_t done)
 {
     uint64_t now = log_now_ns();
     /* Work that ended before anyone could wonder is not worth a line. */
-    if (p->out && now - p->start_ns >= QUIET_NS)
+    if (p->out && now - p->start_ns >= QUIET_NS) {
         progress_line(p, done, now, true);
+    } else if (p->out && p->tty && p->last_ns != p->start_ns) { /* but what was drawn does not stay before what follows */
+        fputs("\r\033[K", p->out);
+        fflush(p->out);
+    }
 }

@@ -228,7 +228,7 @@ static void describe(struct sluice_context *c)
     if (p->ram_bytes != SLUICE_RAM_UNLIMITED)
         log_bytes(p->ram_bytes, ram, sizeof ram);
     if (b->n_expert_units > 0)
-        snprintf(experts, sizeof experts, ", %u of %u experts cached by %s%s%s", b->n_slots, b->n_expert_units,
+        snprintf(experts, sizeof experts, ", room for %u of %u experts (%s)%s%s", b->n_slots, b->n_expert_units,
                  cache_policy_find(p->cache_policy)->name, c->sm->m.experts_path ? ", repacked" : "",
                  c->plan.n_expert_used != c->sm->m.hp.n_expert_used ?
                      ", TOP-K CHANGED: not the trained model" : "");

@@ -77,7 +77,7 @@ mkfifo "$tmp/pipe"
 timeout 60 cat "$tmp/pipe" >"$tmp/piped" &
 "$sluice" run -q -m $demo -p hi -n 1 --json "$tmp/pipe" >/dev/null && wait $! && grep -q '"ids"' "$tmp/piped"
 ok "run: --json into a pipe" $?
-slots() { sed -n 's/.* \([0-9]*\) of 256 experts cached.*/\1/p' "$1"; }
+slots() { sed -n 's/.*room for \([0-9]*\) of 256 experts.*/\1/p' "$1"; }
 "$sluice" run -m $demo --raw -p hi -n 30 --temp 0 --ram 24M >"$tmp/a" 2>"$tmp/err"
 "$sluice" run -m $demo --raw -p hi -n 30 --temp 0 --ram 24M --chunk 128 >"$tmp/b" 2>"$tmp/err2"
 [ "$(slots "$tmp/err")" -gt "$(slots "$tmp/err2")" ] && cmp -s "$tmp/a" "$tmp/b"

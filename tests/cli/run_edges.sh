@@ -67,6 +67,14 @@ refused "not a size" "$sluice" bench -q -m $demo --sweep 24M,0
 refused "-c 3 is less" "$sluice" bench -q -m $demo -p 4 -n 2 -c 3
 refused "--svg" "$sluice" bench -q -m $demo -p 4 -n 0 --svg "$tmp/x.svg"
 
+# ---- a terminal: what a progress line has drawn is gone before the next line is written there
+if command -v script >/dev/null; then
+    script -qec "'$sluice' run -m '$demo' -p hi -n 1 --ram 24M --io-fault late=60ms" /dev/null >"$tmp/tty" 2>/dev/null </dev/null
+    awk -v RS='\n' '/act q8/ {n++; sub(/.*\r\033\[K/, ""); if ($0 !~ /^fault/) bad = 1} END {exit bad || n != 1}' "$tmp/tty"
+    ok "run on a terminal: the mode line has a line of its own ($(grep -a 'act q8' "$tmp/tty" | cat -v))" $?
+fi
+"$sluice" run -m $demo -p hi -n 0 2>&1 | grep -q 'none generated'; ok "run -n 0: no speeds of what did not happen" $?
+
 # ---- what is wrong with a file is said of that file
 sed 's/general.architecture/general.architectura/' tests/golden/data/qwen3/model.gguf >"$tmp/keyless.gguf"
 refused "keyless.gguf: metadata key general.architecture is missing" "$sluice" run -q -m "$tmp/keyless.gguf" -p hi
