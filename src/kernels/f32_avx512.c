@@ -1,12 +1,14 @@
 /* f32_avx512: products with float activations, AVX-512.
  *
  * kern.h's 16 virtual lanes are one register for each pair of a row and a token; tiles of 4 rows and 6
- * tokens keep 24 of them.  Quantised rows are dequantised into scratch first, 4 at a time. */
+ * tokens keep 24 of them.  One token is bound by memory, which likes few streams: F32 rows are taken one at a time,
+ * F16 and BF16 rows, whose conversion takes longer, two.  Quantised rows are dequantised into scratch first, 4 at a time. */
 #include "kernels/fetch.h"
 #include "kernels/f32_x86.h"
 #include "kernels/qdec_x86.h"
 
 enum { TILE_R = 4, TILE_T = 6 };
+#define AHEAD (8u << 10) /* bytes to ask ahead in a single row */
 
 struct f512_rows { const uint8_t *w; size_t row_bytes; uint32_t n; };
 
@@ -60,11 +62,12 @@ QDEC_INLINE void f512_tile(uint32_t type, const struct f512_rows *a, const float
             acc[r][t] = _mm512_setzero_ps();
     }
     const uint32_t size = type == DTYPE_F32 ? 4 : 2;
+    const size_t ahead = R == 1 ? AHEAD : (size_t)R * a->row_bytes;
     for (; i + 32 <= a->n; i += 32) {
-        if (T == 1) { /* memory decides: ask for the next rows, in order, each line once */
+        if (T == 1) { /* what comes next, in order, each line once */
             QDEC_UNROLL
             for (uint32_t k = 0; k < (uint32_t)R * size / 2; k++)
-                fetch_line((uintptr_t)a->w + (size_t)R * (a->row_bytes + i * size) + 64 * k);
+                fetch_line((uintptr_t)a->w + ahead + (size_t)R * i * size + 64 * k);
         }
         f512_step(type, a, x, i, 0xffff, true, R, T, acc);
         f512_step(type, a, x, i + 16, 0xffff, true, R, T, acc);
@@ -98,20 +101,22 @@ QDEC_INLINE void f512_tokens(uint32_t type, const struct f512_rows *a, const int
     }
 }
 
-#define DEFINE(T)                                                                                     \
+#define DEFINE(T, ONE)                                                                                \
     static void f512_rows_##T(const struct f512_rows *a, uint32_t n_rows, const float *x, size_t ldx, \
                               const int32_t *idx, uint32_t n_tok, float *out, size_t ld_out)          \
     {                                                                                                 \
         struct f512_rows v = *a;                                                                      \
         uint32_t r = 0;                                                                               \
+        for (; n_tok == 1 && r + ONE <= n_rows; r += ONE, v.w += ONE * v.row_bytes)                   \
+            f512_tokens(DTYPE_##T, &v, ONE, x, ldx, idx, 1, out + r, ld_out);                         \
         for (; r + TILE_R <= n_rows; r += TILE_R, v.w += TILE_R * v.row_bytes)                        \
             f512_tokens(DTYPE_##T, &v, TILE_R, x, ldx, idx, n_tok, out + r, ld_out);                  \
         for (; r < n_rows; r++, v.w += v.row_bytes)                                                   \
             f512_tokens(DTYPE_##T, &v, 1, x, ldx, idx, n_tok, out + r, ld_out);                       \
     }
-DEFINE(F32)
-DEFINE(F16)
-DEFINE(BF16)
+DEFINE(F32, 1)
+DEFINE(F16, 2)
+DEFINE(BF16, 2)
 #undef DEFINE
 
 void f32_avx512_matmul(uint32_t type, const void *w, size_t row_bytes, uint32_t n_rows, uint32_t n,
