@@ -10,6 +10,7 @@
 #define VEC_KT 4
 #define VEC_DT 4
 #define VEC_PT 4
+#define VEC_PT_ONE 8
 
 typedef __m512 v16;
 typedef __m512i i16;
@@ -87,6 +88,20 @@ static inline void v_fold_tile(const v16 t[4][4], float *s, size_t ld)
     _mm_storeu_ps(s + ld, _mm512_extractf32x4_ps(r, 1));
     _mm_storeu_ps(s + 2 * ld, _mm512_extractf32x4_ps(r, 2));
     _mm_storeu_ps(s + 3 * ld, _mm512_extractf32x4_ps(r, 3));
+}
+
+#define VEC_HAS_TAPS
+static inline void v_taps4(const float *w, v16 v[4])
+{
+    const __m512i even = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(2));
+    const v16 a = v_load(w), b = v_load(w + 16), c = v_load(w + 32), d = v_load(w + 48);
+    const v16 ab = _mm512_permutex2var_ps(a, even, b), cd = _mm512_permutex2var_ps(c, even, d); /* taps 0 | 1 */
+    const v16 ab2 = _mm512_permutex2var_ps(a, odd, b), cd2 = _mm512_permutex2var_ps(c, odd, d);
+    v[0] = _mm512_shuffle_f32x4(ab, cd, 0x44);
+    v[1] = _mm512_shuffle_f32x4(ab, cd, 0xee);
+    v[2] = _mm512_shuffle_f32x4(ab2, cd2, 0x44);
+    v[3] = _mm512_shuffle_f32x4(ab2, cd2, 0xee);
 }
 
 static inline float v_half_to_float(uint16_t h) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h))); }

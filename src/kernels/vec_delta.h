@@ -1,6 +1,22 @@
 /* vec_delta: the gated delta rule, its convolution and its gates.  A template, part of vec_body.h;
  * vec.h has the definitions. */
 
+/* One token and the width of every model so far: all in registers.  n_ch is a multiple of 16. */
+static void vec_conv_one(float *x, uint32_t n_ch, const float *w, float *state, size_t ld_state)
+{
+    float *s0 = state, *s1 = s0 + ld_state, *s2 = s1 + ld_state;
+    for (uint32_t c = 0; c < n_ch; c += 16) {
+        v16 tap[4], h1 = v_load(s1 + c), h2 = v_load(s2 + c), in = v_load(x + c);
+        v_taps4(w + 4 * (size_t)c, tap);
+        v16 acc = v_fma(tap[0], v_load(s0 + c), v_zero());
+        acc = v_fma(tap[2], h2, v_fma(tap[1], h1, acc));
+        v_store(s0 + c, h1);
+        v_store(s1 + c, h2);
+        v_store(s2 + c, in);
+        v_store(x + c, vec_silu16(v_fma(tap[3], in, acc)));
+    }
+}
+
 static void vec_conv_part(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const float *w, uint32_t d_conv,
                           float *state, size_t ld_state)
 {
@@ -40,9 +56,27 @@ static void vec_conv_part(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, co
 static void vec_conv(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const float *w, uint32_t d_conv,
                      float *state, size_t ld_state)
 {
+    if (n_tok == 1 && d_conv == 4 && n_ch % 16 == 0) {
+        vec_conv_one(x, n_ch, w, state, ld_state);
+        return;
+    }
     for (uint32_t c = 0; c < n_ch; c += VEC_PANEL)
         vec_conv_part(x + c, ld, n_tok, n_ch - c < VEC_PANEL ? n_ch - c : VEC_PANEL, w + (size_t)c * d_conv,
                       d_conv, state + c, ld_state);
+}
+
+/* Vectors of columns side by side where there is one token, whose sweeps need fewer registers. */
+#ifndef VEC_PT_ONE
+#define VEC_PT_ONE VEC_PT
+#endif
+
+/* Asks for half a row of the np vectors at S: steps 0 .. 2*d_k-1. */
+static inline __attribute__((always_inline)) void vec_delta_ask(uintptr_t S, size_t ld, uint32_t step, int np)
+{
+    const uintptr_t at = S + step / 2 * ld * sizeof(float) + step % 2 * (size_t)(np / 2) * 64;
+#pragma GCC unroll 8
+    for (int c = 0; c < (np + 1) / 2; c++)
+        fetch_line_to_write(at + 64 * (size_t)c);
 }
 
 /* np vectors of columns side by side (a constant of the caller), over all tokens.  One sweep of the state a
@@ -51,31 +85,34 @@ static void vec_conv(float *x, size_t ld, uint32_t n_tok, uint32_t n_ch, const f
  *     S holds S*g_t:   s = fma(k_t, delta_t, S);  o_t = fma(s, q_t, o_t);
  *                      S = s*g_t+1;               e_t+1 = fma(S, k_t+1, e_t+1)
  *
- * The last sweep finds S in the core's first cache and asks for next_S meanwhile, the part that comes next. */
+ * The last sweep finds S in the core's caches and asks for next_S meanwhile, the part that comes next; of one token both
+ * sweeps do, so that memory is never idle. */
 static inline __attribute__((always_inline)) void vec_delta_cols(const struct vec_delta *a, float *S,
                                                                  float *vo, uintptr_t next_S, int np)
 {
     const float *q = a->q, *k = a->k;
     const size_t ld = a->ld;
-    v16 d[VEC_PT], e[VEC_PT], y[VEC_PT], g = v_set1(a->g[0]);
-#pragma GCC unroll 4
+    v16 d[VEC_PT_ONE], e[VEC_PT_ONE], y[VEC_PT_ONE], g = v_set1(a->g[0]);
+#pragma GCC unroll 8
     for (int c = 0; c < np; c++)
         e[c] = v_zero();
     const bool one = a->n_tok == 1; /* then S * g is not stored, but computed twice: a sweep of stores less */
     for (uint32_t i = 0; i < a->d_k; i++) {
         const v16 ki = v_set1(k[i]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int c = 0; c < np; c++) {
             const v16 s = v_mul(v_load(S + i * ld + 16 * c), g);
             if (!one)
                 v_store(S + i * ld + 16 * c, s);
             e[c] = v_fma(s, ki, e[c]);
         }
+        if (one)
+            vec_delta_ask(next_S, ld, i, np);
     }
     for (uint32_t t = 0;; t++, q += a->ld_x, vo += a->ld_x) {
         const bool last = t + 1 == a->n_tok;
         const v16 beta = v_set1(a->beta[t]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int c = 0; c < np; c++) {
             d[c] = v_mul(v_sub(v_load(vo + 16 * c), e[c]), beta);
             e[c] = y[c] = v_zero();
@@ -86,7 +123,7 @@ static inline __attribute__((always_inline)) void vec_delta_cols(const struct ve
         g = v_set1(a->g[t + 1]);
         for (uint32_t i = 0; i < a->d_k; i++) {
             const v16 ki = v_set1(k[i]), qi = v_set1(q[i]), ni = v_set1(next[i]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int c = 0; c < np; c++) {
                 v16 s = v_fma(ki, d[c], v_load(S + i * ld + 16 * c));
                 y[c] = v_fma(s, qi, y[c]);
@@ -95,23 +132,25 @@ static inline __attribute__((always_inline)) void vec_delta_cols(const struct ve
                 v_store(S + i * ld + 16 * c, s);
             }
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int c = 0; c < np; c++)
             v_store(vo + 16 * c, y[c]);
         k = next;
     }
     for (uint32_t i = 0; i < a->d_k; i++) {
         const v16 ki = v_set1(k[i]), qi = v_set1(q[i]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int c = 0; c < np; c++) {
             v16 s = v_load(S + i * ld + 16 * c);
             s = v_fma(ki, d[c], one ? v_mul(s, g) : s);
             v_store(S + i * ld + 16 * c, s);
             y[c] = v_fma(s, qi, y[c]);
-            fetch_line_to_write(next_S + (i * ld + 16 * (size_t)c) * sizeof *S);
         }
+        vec_delta_ask(next_S, ld, one ? a->d_k + i : 2 * i, np);
+        if (!one)
+            vec_delta_ask(next_S, ld, 2 * i + 1, np);
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int c = 0; c < np; c++)
         v_store(vo + 16 * c, y[c]);
 }
@@ -121,6 +160,10 @@ static void vec_delta(const struct vec_delta *a)
     /* The next head's, where heads lie side by side. */
     const uintptr_t S = (uintptr_t)a->S, beyond = S + a->d_k * a->ld * sizeof *a->S;
     uint32_t c = 0;
+    for (; a->n_tok == 1 && c + 16 * VEC_PT_ONE <= a->n_col; c += 16 * VEC_PT_ONE) {
+        const uintptr_t next = c + 32 * VEC_PT_ONE <= a->n_col ? S + (c + 16 * VEC_PT_ONE) * sizeof *a->S : beyond;
+        vec_delta_cols(a, a->S + c, a->v + c, next, VEC_PT_ONE);
+    }
     for (; c + 16 * VEC_PT <= a->n_col; c += 16 * VEC_PT) {
         const uintptr_t next = c + 32 * VEC_PT <= a->n_col ? S + (c + 16 * VEC_PT) * sizeof *a->S : beyond;
         vec_delta_cols(a, a->S + c, a->v + c, next, VEC_PT);

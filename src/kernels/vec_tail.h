@@ -1,4 +1,4 @@
-/* vec_tail: parts of a vector, and several folds at once, for instruction sets that have no better way.
+/* vec_tail: parts of a vector, several folds at once and fours put in order, for instruction sets that have no better way.
  * A template, included after the primitives. */
 #ifndef VEC_HAS_TAIL
 /* n of 1 .. 16 elements; the missing ones are +0. */
@@ -30,5 +30,17 @@ static inline void v_fold_tile(const v16 acc[VEC_QT][VEC_KT], float *s, size_t l
     for (int i = 0; i < VEC_QT; i++)
         for (int j = 0; j < VEC_KT; j++)
             s[i * ld + j] = v_fold(acc[i][j]);
+}
+#endif
+
+#ifndef VEC_HAS_TAPS
+/* v[j] element c = w[4c + j]. */
+static inline void v_taps4(const float *w, v16 v[4])
+{
+    float t[4][16];
+    for (int c = 0; c < 16; c++)
+        t[0][c] = w[4 * c], t[1][c] = w[4 * c + 1], t[2][c] = w[4 * c + 2], t[3][c] = w[4 * c + 3];
+    for (int j = 0; j < 4; j++)
+        v[j] = v_load(t[j]);
 }
 #endif

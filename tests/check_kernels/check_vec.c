@@ -229,7 +229,9 @@ static void check_attn(struct check *c, int round)
 static void check_conv(struct check *c, int round)
 {
     struct pile m = {0};
-    const uint32_t n_ch = some_n(round), n_tok = 1 + check_below(9), d_conv = 1 + check_below(VEC_CONV_MAX);
+    const bool usual = round % 3 == 0; /* as models decode */
+    const uint32_t n_ch = usual ? 16 * (1 + check_below(12)) : some_n(round), n_tok = usual ? 1 : 1 + check_below(9);
+    const uint32_t d_conv = usual ? 4 : 1 + check_below(VEC_CONV_MAX);
     const uint32_t kind = (uint32_t)round % 4, ld = n_ch + check_below(9), lds = n_ch + check_below(9);
     const size_t nx = (size_t)(n_tok - 1) * ld + n_ch,
                  ns = d_conv > 1 ? (size_t)(d_conv - 2) * lds + n_ch : 1;
@@ -249,7 +251,7 @@ static void check_delta(struct check *c, int round)
 {
     struct pile m = {0};
     const uint32_t dk = 1 + check_below(140),
-                   n_col = round % 3 ? 16 * (1 + check_below(8)) : 1 + check_below(90);
+                   n_col = round % 3 ? 16 * (1 + check_below(18)) : 1 + check_below(90);
     const uint32_t kind = round % 5 == 4, n_tok = round % 4 ? 1 + check_below(6) : 1;
     const size_t ld = pad16(n_col) + check_below(70), ldx = (dk > n_col ? dk : n_col) + check_below(30);
     const size_t n = (dk - 1) * ld + pad16(n_col), nv = (n_tok - 1) * ldx + n_col,
