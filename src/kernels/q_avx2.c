@@ -144,7 +144,7 @@ QDEC_INLINE void q256_matmul(uint32_t type, const struct q8_args *a)
         return;
     }
     if (qfew32_avx2_run(type, a) || qlanes256_avx2_run(type, a) || qfew45k_avx2_run(type, a) ||
-        qfew256_avx2_run(type, a))
+        qfew256_avx2_run(type, a) || qiq_avx2_run(type, a))
         return;
     for (; t < a->n_tok; t += FEW_TOKENS)
         q256_few(type, a, t, a->n_tok - t < FEW_TOKENS ? a->n_tok - t : FEW_TOKENS);
@@ -163,6 +163,7 @@ KERN_QUANT_TYPES(DEFINE)
 
 void q_avx2_init(struct kern *k)
 {
+    qiq_avx2_init();
 #define SET(T) k->matmul_q8[DTYPE_##T] = q256_matmul_##T;
     KERN_QUANT_TYPES(SET)
 #undef SET

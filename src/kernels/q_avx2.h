@@ -30,6 +30,8 @@ bool qfew32_avx2_run(uint32_t type, const struct q8_args *a);
 bool qfew256_avx2_run(uint32_t type, const struct q8_args *a);
 bool qlanes256_avx2_run(uint32_t type, const struct q8_args *a); /* Q2_K, Q3_K; its scratch is a's */
 bool qfew45k_avx2_run(uint32_t type, const struct q8_args *a);   /* Q4_K, Q5_K; its scratch is a's */
+bool qiq_avx2_run(uint32_t type, const struct q8_args *a);       /* IQ1, IQ2, IQ3 */
+void qiq_avx2_init(void);                                        /* fills its books, once */
 
 /* Sets every matmul_q8. */
 void q_avx2_init(struct kern *k);

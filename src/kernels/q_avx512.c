@@ -256,7 +256,8 @@ QDEC_INLINE void q512_matmul(uint32_t type, const struct q8_args *a)
             qpanel_avx512_run(&p, a);
         return;
     }
-    if (qfew32_avx512_run(type, a) || qfew80_avx512_run(type, a) || qfew256_avx512_run(type, a))
+    if (qfew32_avx512_run(type, a) || qfew80_avx512_run(type, a) || qfew256_avx512_run(type, a) ||
+        qiq_avx2_run(type, a))
         return;
     for (uint32_t t = 0; t < a->n_tok; t += FEW_TOKENS) {
         uint32_t left = a->n_tok - t, some = left < FEW_TOKENS ? left : FEW_TOKENS;
