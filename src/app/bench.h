@@ -47,6 +47,7 @@ struct bench_result {
     char mode[512];
     struct bench_rates before, after;
     bool is_void;          /* a rate moved by more than 10% during the run */
+    double disk_spread_bytes_s; /* reads into all slots of the cache; median over repetitions; 0: not measured */
     struct bench_phase prefill, decode;
 };
 
@@ -65,9 +66,11 @@ struct bench_params {
 /* Disk and memory rates, measured on the model's own files. */
 int bench_probe(const struct sluice_model *m, const struct sluice_params *p, int n_threads, struct bench_rates *out,
                 struct sluice_error *err) SLUICE_MUST_CHECK;
-/* The disk alone, again, at the best depth of `first`, in memory for one read: beside a context that fills its budget. */
-int bench_probe_disk(const struct sluice_model *m, const struct sluice_params *p, const struct bench_rates *first,
-                     double *bytes_s, struct sluice_error *err) SLUICE_MUST_CHECK;
+/* The disk alone, again, at the best depth of `first`, beside a context that fills its budget: so it reads into slots of
+ * its cache, into as many as reads are in flight.  *spread is the rate into all of its slots, 0 where the
+ * cache has too few; then one read's worth of other memory takes all reads. */
+int bench_probe_disk(struct sluice_context *c, const struct sluice_params *p, const struct bench_rates *first,
+                     double *bytes_s, double *spread, struct sluice_error *err) SLUICE_MUST_CHECK;
 int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench_result *out,
               struct sluice_error *err) SLUICE_MUST_CHECK;
 

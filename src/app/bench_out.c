@@ -43,6 +43,8 @@ void bench_table(FILE *out, const struct bench_result *r, int n)
         fprintf(out, "  disk %.2f GB/s (random reads of %s, depth %d), %.2f after; memory %.2f GB/s, %.2f after\n",
                 r[i].before.disk_bytes_s / 1e9, log_bytes(r[i].before.read_bytes, c, sizeof c), r[i].before.depth,
                 r[i].after.disk_bytes_s / 1e9, r[i].before.ram_bytes_s / 1e9, r[i].after.ram_bytes_s / 1e9);
+        if (r[i].disk_spread_bytes_s > 0)
+            fprintf(out, "  into all slots of the expert cache the disk gives %.2f GB/s\n", r[i].disk_spread_bytes_s / 1e9);
         phase_rows(out, "prefill", &r[i].prefill);
         phase_rows(out, "decode", &r[i].decode);
     }
@@ -120,6 +122,8 @@ static json_t *result_json(const struct bench_params *p, const struct bench_resu
                         r->budget_bytes == SLUICE_RAM_UNLIMITED ? json_null() : json_integer((json_int_t)r->budget_bytes));
     json_object_set_new(o, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
     json_object_set_new(o, "disk_bytes_s", json_real(r->before.disk_bytes_s));
+    json_object_set_new(o, "disk_spread_bytes_s",
+                        r->disk_spread_bytes_s > 0 ? json_real(r->disk_spread_bytes_s) : json_null());
     json_object_set_new(o, "ram_bytes_s", json_real(r->before.ram_bytes_s));
     json_object_set_new(o, "disk_bytes_s_after", json_real(r->after.disk_bytes_s));
     json_object_set_new(o, "ram_bytes_s_after", json_real(r->after.ram_bytes_s));

@@ -82,12 +82,17 @@ static int probe_depths(const struct sluice_model *sm, const struct sluice_param
     return rc;
 }
 
-int bench_probe_disk(const struct sluice_model *sm, const struct sluice_params *p, const struct bench_rates *first,
-                     double *bytes_s, struct sluice_error *err)
+int bench_probe_disk(struct sluice_context *c, const struct sluice_params *p, const struct bench_rates *first,
+                     double *bytes_s, double *spread, struct sluice_error *err)
 {
     struct probe b;
     struct io_probe_result r = {0};
-    int rc = probe_open(&b, sm, p, err);
+    int rc = weight_store_probe(c->ws, 0, first->depth, PROBE_SECONDS, log_now_ns(), spread, err);
+    if (!rc)
+        rc = weight_store_probe(c->ws, (uint32_t)first->depth, first->depth, 2 * PROBE_SECONDS, log_now_ns(), bytes_s, err);
+    if (rc || *bytes_s > 0)
+        return rc;
+    rc = probe_open(&b, c->sm, p, err);
     if (rc)
         return rc;
     const struct io_probe_params pp = {.files = &b.files, .read_bytes = first->read_bytes, .depth = first->depth,

@@ -37,6 +37,7 @@ struct bench {
     uint64_t *spare;               /* [2 * n_layer] where passes that are not measured count */
     uint64_t rng, at_text;
     double *disk;                  /* [n_reps + 1] bytes a second before the first repetition and after each */
+    double *spread;                /* [n_reps] after each, into all slots */
 };
 
 static uint64_t expert_bytes_read(const struct sluice_context *c)
@@ -330,7 +331,7 @@ static int repetitions(struct bench *b, const struct bench_rates *first, struct 
     for (uint32_t i = 0; i < p->n_reps && !rc; i++) {
         rc = repetition(b, &pre[i], &dec[i], err);
         if (!rc)
-            rc = bench_probe_disk(b->m, &p->ctx, first, &b->disk[i + 1], err);
+            rc = bench_probe_disk(b->ctx, &p->ctx, first, &b->disk[i + 1], &b->spread[i], err);
         if (p->progress && !rc)
             say_repetition(p, i, &pre[i], &dec[i], b->disk[i + 1]);
     }
@@ -356,7 +357,8 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
     b.l.seen = calloc(n_expert + 1, 1);
     struct totals *pre = calloc(p->n_reps, sizeof *pre), *dec = calloc(p->n_reps, sizeof *dec);
     b.disk = calloc(p->n_reps + 1u, sizeof *b.disk);
-    if (!rows || !b.l.seen || !pre || !dec || !b.disk)
+    b.spread = calloc(p->n_reps, sizeof *b.spread);
+    if (!rows || !b.l.seen || !pre || !dec || !b.disk || !b.spread)
         rc = err_set(err, SLUICE_ENOMEM, "no memory for the bench");
     if (!rc) {
         b.dense = rows;
@@ -384,6 +386,7 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
         double ram = (out->before.ram_bytes_s + out->after.ram_bytes_s) / 2;
         summarise(&out->prefill, &b, pre, p->n_prompt, ram);
         summarise(&out->decode, &b, dec, p->n_gen, ram);
+        out->disk_spread_bytes_s = median(b.spread, p->n_reps);
     }
     for (uint32_t i = 0; pre && dec && i < p->n_reps; i++) {
         free(pre[i].passes);
@@ -392,6 +395,7 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
     free(rows);
     free(b.l.seen);
     free(b.disk);
+    free(b.spread);
     free(pre);
     free(dec);
     return rc;

@@ -133,6 +133,12 @@ bool weight_store_idle(struct weight_store *ws, uint64_t ms);
 int weight_store_hot(const struct weight_store *ws, struct hot_unit *units, uint32_t *n,
                      struct sluice_error *err) SLUICE_MUST_CHECK;
 
+/* For benches, between tickets: how fast slots that are in use can be filled, by random reads of the largest size, `depth`
+ * at a time, for about `seconds`: n_slots of them, or (0) all.  In the end they hold what they held.  *bytes_s 0: fewer than
+ * `depth` such slots are there.  After an error the store can only be freed. */
+int weight_store_probe(struct weight_store *ws, uint32_t n_slots, int depth, double seconds, uint64_t seed,
+                       double *bytes_s, struct sluice_error *err) SLUICE_MUST_CHECK;
+
 struct weight_store_stats {
     uint64_t requests, hits, evictions, reads, bytes, ns_wait;
     uint64_t bytes_hint, bytes_hint_used, hint_used; /* read on advice, of them asked for later, as units */

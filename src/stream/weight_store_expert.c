@@ -153,7 +153,7 @@ void weight_store_expert_free(struct weight_store *ws)
 /* ---- reads -------------------------------------------------------------------- */
 
 /* Unit numbers run through the sources in order. */
-static uint32_t source_of(const struct weight_store *ws, uint32_t unit)
+uint32_t weight_store_source_of(const struct weight_store *ws, uint32_t unit)
 {
     uint32_t lo = 0, hi = ws->u->n_experts_src;
     while (hi - lo > 1) {
@@ -178,26 +178,29 @@ static void count_hint(struct weight_store *ws, uint32_t slot, int sign)
     ws->hint_bytes += sign > 0 ? n_bytes : -n_bytes;
 }
 
+struct io_read weight_store_run_read(const struct weight_store *ws, uint32_t unit, uint32_t slot,
+                                     const struct store_run *r)
+{
+    uint32_t src = weight_store_source_of(ws, unit);
+    uint64_t off;
+    struct io_window w = run_window(ws, r, unit - ws->u->experts[src].first_unit);
+    return (struct io_read){.file = r->file, .offset = w.offset, .len = w.len, .need = w.skip + r->n_bytes,
+                            .dst = slot_host(ws, slot, &off) + r->slot_off,
+                            .user = store_user(STORE_EXPERT, (uint32_t)(r - ws->sources[src].run), slot)};
+}
+
 /* Puts the reads of a unit into the batch; the slot is claimed and there is room. */
 static void start_read(struct weight_store *ws, uint32_t unit, uint32_t slot, bool hint, bool warm)
 {
-    uint32_t src = source_of(ws, unit);
+    uint32_t src = weight_store_source_of(ws, unit);
     const struct store_source *s = &ws->sources[src];
-    uint32_t e = unit - ws->u->experts[src].first_unit;
-    uint64_t off;
-    uint8_t *host = slot_host(ws, slot, &off);
     ws->slots[slot] =
         (struct store_slot){.entry = UNIT_CACHE_NONE, .n_open = (uint8_t)s->n_runs, .hint = hint, .warm = warm};
     for (uint32_t i = 0; i < s->n_runs; i++) {
-        struct io_window w = run_window(ws, &s->run[i], e);
-        weight_store_put(ws, &(struct io_read){.file = s->run[i].file,
-                                               .offset = w.offset,
-                                               .len = w.len,
-                                               .need = w.skip + s->run[i].n_bytes,
-                                               .dst = host + s->run[i].slot_off,
-                                               .user = store_user(STORE_EXPERT, i, slot)});
+        const struct io_read read = weight_store_run_read(ws, unit, slot, &s->run[i]);
+        weight_store_put(ws, &read);
         if (hint)
-            ws->stats.bytes_hint += w.len;
+            ws->stats.bytes_hint += read.len;
     }
     if (hint && warm)
         ws->warm.n_reading++;
@@ -209,7 +212,7 @@ static void start_read(struct weight_store *ws, uint32_t unit, uint32_t slot, bo
 
 uint32_t weight_store_class_of(const struct weight_store *ws, uint32_t unit)
 {
-    return ws->u->experts[source_of(ws, unit)].size_class;
+    return ws->u->experts[weight_store_source_of(ws, unit)].size_class;
 }
 
 void weight_store_read_warm(struct weight_store *ws, uint32_t unit, uint32_t slot)
@@ -260,7 +263,7 @@ static void entry_ready(struct weight_ticket *t, uint32_t i)
 static void fail_ticket(struct weight_store *ws, uint32_t unit, uint32_t run, int error)
 {
     struct weight_ticket *t = &ws->ticket;
-    uint32_t src = source_of(ws, unit), e = unit - ws->u->experts[src].first_unit;
+    uint32_t src = weight_store_source_of(ws, unit), e = unit - ws->u->experts[src].first_unit;
     const struct store_run *r = &ws->sources[src].run[run];
     char buf[16];
     if (t->failed)

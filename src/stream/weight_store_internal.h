@@ -5,6 +5,7 @@
  *   weight_store_ahead.c    the next layer's experts, while a large pass computes this one's
  *   weight_store_dense.c    pinned slabs and the ring
  *   weight_store_warm.c     what an earlier run used most
+ *   weight_store_probe.c    how fast slots can be filled
  *
  * All reads pass through one small batch in front of io, which is handed over at
  * once; a new read is only begun when weight_store_room says that io will take it.
@@ -236,6 +237,10 @@ uint32_t weight_store_read_through(struct weight_store *ws, uint32_t unit, uint3
 void weight_store_window_leave(struct weight_store *ws, uint32_t slot);
 void weight_store_unpin(struct weight_store *ws, uint32_t slot); /* to the place that its last use asks for */
 void weight_store_expert_done(struct weight_store *ws, uint32_t slot, uint32_t run, int error);
+uint32_t weight_store_source_of(const struct weight_store *ws, uint32_t unit);
+/* The read of one run of a unit's source into its place in a slot. */
+struct io_read weight_store_run_read(const struct weight_store *ws, uint32_t unit, uint32_t slot,
+                                     const struct store_run *r);
 uint32_t weight_store_class_of(const struct weight_store *ws, uint32_t unit);
 /* Begins to read a unit of an earlier run into a slot claimed for it. */
 void weight_store_read_warm(struct weight_store *ws, uint32_t unit, uint32_t slot);

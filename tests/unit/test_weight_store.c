@@ -670,6 +670,38 @@ static void test_hints(void **state)
     io_close(io);
 }
 
+/* A probe reads slots again: it changes nothing, needs as many of them as reads, and reports what fails. */
+static void test_probe(void **state)
+{
+    (void)state;
+    const int32_t ids[] = {9, 10, 11, 12};
+    for (int fails = 0; fails < 2; fails++) {
+        /* In layer 1 an expert is one read: four, then those of the probe. */
+        struct io *io = open_io(SLUICE_IO_THREADS, 16, fails ? "fail=5" : NULL);
+        struct weight_store *ws = create(io, 6, all_pinned, 0, false);
+        struct weight_store_stats st;
+        double rate;
+        assert_int_equal(take_all(ws, 1, ids, 4, false, 1, NULL), 0);
+        assert_int_equal(weight_store_probe(ws, 0, 5, 0.01, 1, &rate, NULL), 0);
+        assert_true(rate == 0);
+        weight_store_get_stats(ws, &st);
+        assert_int_equal(st.reads, 4);
+        assert_int_equal(weight_store_probe(ws, 0, 4, 0.01, 1, &rate, NULL), fails ? SLUICE_EIO : 0);
+        if (!fails) {
+            assert_true(rate > 0);
+            weight_store_get_stats(ws, &st);
+            assert_true(st.reads > 4);
+            assert_int_equal(weight_store_probe(ws, 3, 2, 0.01, 7, &rate, NULL), 0);
+            assert_true(rate > 0);
+            assert_int_equal(take_all(ws, 1, ids, 4, false, 1, NULL), 0);
+            weight_store_get_stats(ws, &st);
+            assert_int_equal(st.hits, 4);
+        }
+        weight_store_free(ws);
+        io_close(io);
+    }
+}
+
 /* What an earlier run used: as much as there are slots for is read while the caller idles, a failed read is forgotten, and
  * what is hot in the end is what was used. */
 static void test_warm(void **state)
@@ -862,7 +894,7 @@ int main(void)
         cmocka_unit_test(test_sweeps),       cmocka_unit_test(test_ahead),
         cmocka_unit_test(test_ahead_of_all),
         cmocka_unit_test(test_message),      cmocka_unit_test(test_each_read_fails),
-        cmocka_unit_test(test_hints), cmocka_unit_test(test_warm), cmocka_unit_test(test_idle_after_a_pass),
+        cmocka_unit_test(test_hints), cmocka_unit_test(test_probe), cmocka_unit_test(test_warm), cmocka_unit_test(test_idle_after_a_pass),
         cmocka_unit_test(test_dense),
         cmocka_unit_test(test_dense_misuse), cmocka_unit_test(test_small_budgets),
         cmocka_unit_test(test_rows),         cmocka_unit_test(test_pinned_in_one_piece),

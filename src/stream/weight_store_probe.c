@@ -1,0 +1,121 @@
+/* weight_store, for benches: how fast the drive fills slots.
+ *
+ * Reads into slots that are in use, so that no memory is needed beside a context that fills its budget.  Into all of
+ * them: units that lie there once more, each into its own slot, the same bytes.  Into a few: any units (the same few again
+ * would be in somebody's cache), and then those that lie there, so that the cache is what it was.  Through the store's
+ * own io, while nothing else is at the drive. */
+#include "stream/weight_store_internal.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+struct reread {
+    struct weight_store *ws;
+    uint32_t *slots, n; /* whose units have a run of n_bytes */
+    bool few;
+    uint64_t n_bytes;   /* of the largest run of all */
+    uint64_t random;
+};
+
+/* The first of the unit's runs that is as large as any; NULL: its source has none. */
+static const struct store_run *largest_run(const struct reread *r, uint32_t unit)
+{
+    const struct store_source *s = &r->ws->sources[weight_store_source_of(r->ws, unit)];
+    for (uint32_t i = 0; i < s->n_runs; i++)
+        if (s->run[i].n_bytes == r->n_bytes)
+            return &s->run[i];
+    return NULL;
+}
+
+static uint32_t random_below(struct reread *r, uint32_t n)
+{
+    r->random = r->random * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX */
+    return (uint32_t)((r->random >> 33) % n);
+}
+
+static bool submit_unit(struct reread *r, uint32_t unit, uint32_t slot)
+{
+    const struct io_read read = weight_store_run_read(r->ws, unit, slot, largest_run(r, unit));
+    return io_submit(r->ws->io, &read, 1) == 1;
+}
+
+static bool submit_one(struct reread *r)
+{
+    uint32_t slot = r->slots[random_below(r, r->n)], unit = unit_cache_unit(r->ws->cache, slot);
+    while (r->few && !largest_run(r, unit = random_below(r, r->ws->u->n_units)))
+        ;
+    return submit_unit(r, unit, slot);
+}
+
+/* What lies in the slots, as the cache believes. */
+static int restore(struct reread *r)
+{
+    struct io_completion c[32];
+    int in_flight = 0, error = 0;
+    for (uint32_t i = 0; i < r->n || in_flight;) {
+        if (i < r->n && submit_unit(r, unit_cache_unit(r->ws->cache, r->slots[i]), r->slots[i])) {
+            i++;
+            in_flight++;
+            continue;
+        }
+        int got = io_wait(r->ws->io, c, 32, true);
+        in_flight -= got;
+        for (int k = 0; k < got; k++)
+            error = error ? error : c[k].error;
+    }
+    return error;
+}
+
+/* Counting starts once the queue has turned over. */
+static int run_for(struct reread *r, int depth, double seconds, double *bytes_s)
+{
+    struct io_completion c[32];
+    uint64_t begin = log_now_ns(), start = 0, last = 0, n = 0, limit = (uint64_t)(seconds * 1e9);
+    int in_flight = 0, warm = depth, error = 0;
+    while (in_flight < depth && submit_one(r))
+        in_flight++;
+    while (in_flight) {
+        int got = io_wait(r->ws->io, c, 32, true);
+        last = log_now_ns();
+        in_flight -= got;
+        for (int i = 0; i < got; i++)
+            error = error ? error : c[i].error;
+        if (start)
+            n += (uint64_t)got;
+        else if ((warm -= got) <= 0)
+            start = last;
+        while (in_flight < depth && !error && last - begin < limit && submit_one(r))
+            in_flight++;
+    }
+    *bytes_s = n ? (double)n * (double)r->n_bytes / ((double)(last - start) * 1e-9) : 0;
+    return error;
+}
+
+int weight_store_probe(struct weight_store *ws, uint32_t n_slots, int depth, double seconds, uint64_t seed,
+                       double *bytes_s, struct sluice_error *err)
+{
+    struct reread r = {.ws = ws, .few = n_slots, .random = seed};
+    *bytes_s = 0;
+    while (ws->n_flight + ws->n_batch)
+        weight_store_reap(ws, true);
+    for (uint32_t i = 0; i < ws->u->n_experts_src; i++)
+        for (uint32_t k = 0; k < ws->sources[i].n_runs; k++)
+            if (ws->sources[i].run[k].n_bytes > r.n_bytes)
+                r.n_bytes = ws->sources[i].run[k].n_bytes;
+    r.slots = mem_calloc(ws->n_slots ? ws->n_slots : 1, sizeof *r.slots);
+    if (!r.slots)
+        return err_set(err, SLUICE_ENOMEM, "no memory for the disk probe");
+    for (uint32_t i = 0; i < ws->n_slots && (!n_slots || r.n < n_slots); i++)
+        if (unit_cache_ready(ws->cache, i) && largest_run(&r, unit_cache_unit(ws->cache, i)))
+            r.slots[r.n++] = i;
+    int e = 0;
+    if (r.n >= (uint32_t)depth && depth > 0)
+        e = run_for(&r, depth, seconds, bytes_s);
+    if (!e && r.few && *bytes_s > 0)
+        e = restore(&r);
+    free(r.slots);
+    return e ? err_set(err, SLUICE_EIO, "probe read failed: %s", weight_store_reason(e)) : 0;
+}
