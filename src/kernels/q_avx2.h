@@ -12,6 +12,7 @@
 #ifndef SLUICE_KERNELS_Q_AVX2_H
 #define SLUICE_KERNELS_Q_AVX2_H
 
+#include "kernels/ahead.h"
 #include "kernels/q8_args.h"
 #include "kernels/qdec_x86.h"
 
@@ -32,6 +33,14 @@ bool qlanes256_avx2_run(uint32_t type, const struct q8_args *a); /* Q2_K, Q3_K; 
 bool qfew45k_avx2_run(uint32_t type, const struct q8_args *a);   /* Q4_K, Q5_K; its scratch is a's */
 bool qiq_avx2_run(uint32_t type, const struct q8_args *a);       /* IQ1, IQ2, IQ3 */
 void qiq_avx2_init(void);                                        /* fills its books, once */
+
+/* Memory is asked for in the order of addresses, a panel of 8 rows and this much ahead.  With the panel alone
+ * the beginning of its last row would be asked for when nearly all of the panel before it is done. */
+#define Q256_LEAD (8u << 10)
+static inline struct ahead q256_ahead(const struct q8_args *a)
+{
+    return ahead_begin(a, 8 * a->row_bytes + Q256_LEAD);
+}
 
 /* Sets every matmul_q8. */
 void q_avx2_init(struct kern *k);
@@ -150,6 +159,28 @@ QDEC_INLINE __m256i q256_form(uint32_t type, __m256i q)
     return qdec_wide(type) ? _mm256_xor_si256(q, qdec_set1(-128)) : q;
 }
 QDEC_INLINE int q256_bias(uint32_t type) { return qdec_wide(type) ? 0 : qdec_bias(type); }
+
+/* As q256_mul, for wide types and activations known beforehand: w * x = |x| * (w ^ mask), mask that of x < 0,
+ * but for -|x| there. */
+QDEC_INLINE __m256i q256_mul_signed(__m256i w, __m256i mask, __m256i mag)
+{
+    return _mm256_maddubs_epi16(mag, _mm256_xor_si256(w, mask));
+}
+
+/* Of 32 activations: masks of the halves to `to` and to + second, magnitudes 64 bytes further.  Returns the
+ * sum of magnitudes under the masks. */
+QDEC_INLINE int q256_signs(const int8_t *q, uint8_t *to, size_t second)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i v = qdec_load32((const uint8_t *)q), mask = _mm256_cmpgt_epi8(zero, v), mag = _mm256_abs_epi8(v);
+    _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(mask));
+    _mm_storeu_si128((__m128i *)(to + second), _mm256_extracti128_si256(mask, 1));
+    _mm_storeu_si128((__m128i *)(to + 64), _mm256_castsi256_si128(mag));
+    _mm_storeu_si128((__m128i *)(to + 64 + second), _mm256_extracti128_si256(mag, 1));
+    v = _mm256_sad_epu8(_mm256_and_si256(mag, mask), zero);
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    return _mm_extract_epi16(sum, 0) + _mm_extract_epi16(sum, 4);
+}
 
 /* How many results of q256_mul an int16 can hold the sum of: a power of two, at most 8. */
 QDEC_INLINE int q256_depth(uint32_t type)

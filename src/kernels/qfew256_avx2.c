@@ -7,7 +7,6 @@
  * IQ4_XS: w * x = |x| * (w ^ mask), where mask is that of x < 0, but for -|x| there: a sum of activations,
  * which heads take up for all rows at once.
  * See q_avx2.h and quant.h for the arithmetic, qdec_x86.h for the types. */
-#include "kernels/ahead.h"
 #include "kernels/q_avx2.h"
 
 /* A block's activations.  TQ2_0, Q6_K: as they are.  IQ4_XS: for two runs of 32 each: the first halves of
@@ -145,8 +144,8 @@ QDEC_INLINE void xs_four(const uint8_t *const s[4], const int16_t (*scale)[8], c
             k = _mm256_shuffle_epi8(k, _mm256_set_epi64x(v, v, u, u));
             __m256i w0 = _mm256_shuffle_epi8(table, _mm256_and_si256(w, four));
             __m256i w1 = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(w, 4), four));
-            w0 = _mm256_madd_epi16(_mm256_maddubs_epi16(m0, _mm256_xor_si256(w0, x0)), k);
-            w1 = _mm256_madd_epi16(_mm256_maddubs_epi16(m1, _mm256_xor_si256(w1, x1)), k);
+            w0 = _mm256_madd_epi16(q256_mul_signed(w0, x0, m0), k);
+            w1 = _mm256_madd_epi16(q256_mul_signed(w1, x1, m1), k);
             w0 = _mm256_add_epi32(w0, w1);
             part[r] = i ? _mm256_add_epi32(part[r], w0) : w0;
             /* Row by row, scales loaded each time: else gcc has more at once than there are registers. */
@@ -158,19 +157,9 @@ QDEC_INLINE void xs_four(const uint8_t *const s[4], const int16_t (*scale)[8], c
 /* A token's, in the order of struct few_x. */
 QDEC_INLINE void xs_activations(const int8_t *q, uint32_t n, uint8_t *to, int16_t *left_out)
 {
-    const __m256i zero = _mm256_setzero_si256();
     for (uint32_t i = 0; i < n / 32; i++) {
-        __m256i v = qdec_load32((const uint8_t *)q + 32 * i), mask = _mm256_cmpgt_epi8(zero, v),
-                mag = _mm256_abs_epi8(v);
-        uint8_t *at = to + 128 * (i / 2) + 16 * (i % 2);
-        _mm_storeu_si128((__m128i *)at, _mm256_castsi256_si128(mask));
-        _mm_storeu_si128((__m128i *)(at + 32), _mm256_extracti128_si256(mask, 1));
-        _mm_storeu_si128((__m128i *)(at + 64), _mm256_castsi256_si128(mag));
-        _mm_storeu_si128((__m128i *)(at + 96), _mm256_extracti128_si256(mag, 1));
-        v = _mm256_sad_epu8(_mm256_and_si256(mag, mask), zero);
-        __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-        uint32_t k = i % 8, to_k = k % 2 * 4 + k / 2 % 2 * 2 + k / 4;
-        left_out[i - k + to_k] = (int16_t)(_mm_extract_epi16(sum, 0) + _mm_extract_epi16(sum, 4));
+        const uint32_t k = i % 8, to_k = k % 2 * 4 + k / 2 % 2 * 2 + k / 4;
+        left_out[i - k + to_k] = (int16_t)q256_signs(q + 32 * i, to + 128 * (i / 2) + 16 * (i % 2), 32);
     }
 }
 
@@ -266,7 +255,7 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a)
     }
     for (uint32_t i = 0; type != DTYPE_IQ4_XS && i < a->n / 16; i++)
         sum16[i] = (int16_t)(from[i] * (type == DTYPE_Q6_K ? -16 : -1)); /* 16 * 16 * 127 = 32512 */
-    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in its own order */
+    struct ahead ahead = q256_ahead(a); /* as much as a step reads, in its own order */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
         const uint8_t *s[8]; /* rows that are not there are the last one again */

@@ -9,7 +9,6 @@
  * run's to bit 5.  So odd runs' weights are taken twice as large, even runs' scales too, and the sum is
  * halved.
  * See q_avx2.h and quant.h for the arithmetic. */
-#include "kernels/ahead.h"
 #include "kernels/q_avx2.h"
 
 struct k45_head {
@@ -128,8 +127,7 @@ QDEC_INLINE void k45_rows(uint32_t type, const struct q8_args *a)
         for (uint32_t k = 0; k < 4; k++)
             sum32[i + k] = (int16_t)(sum16[2 * (i + order[k])] + sum16[2 * (i + order[k]) + 1]);
     }
-    struct ahead ahead =
-        ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in its own order, each line once */
+    struct ahead ahead = q256_ahead(a); /* as much as a step reads, in its own order, each line once */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
         const uint8_t *s[8]; /* rows that are not there are the last one again */
