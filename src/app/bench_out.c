@@ -1,9 +1,9 @@
 /* bench_out: results as a table, CSV, JSON and a picture. */
 #include "app/bench.h"
 
+#include "app/report.h"
 #include "base/log.h"
 
-#include <jansson.h>
 #include <math.h>
 
 static const char *budget_name(uint64_t b, char *buf, size_t cap)
@@ -111,7 +111,7 @@ static json_t *result_json(const struct bench_params *p, const struct bench_resu
 {
     json_t *o = json_object();
     json_object_set_new(o, "sluice", json_string(sluice_version()));
-    json_object_set_new(o, "model", json_string(p->path));
+    json_object_set_new(o, "model", report_json_name(p->path));
     json_object_set_new(o, "mode", json_string(r->mode));
     json_object_set_new(o, "cold", json_boolean(p->cold));
     json_object_set_new(o, "n_reps", json_integer(p->n_reps));

@@ -50,8 +50,7 @@ static int write_results(const struct args *a, const struct bench_result *r, int
         char *s = bench_json(&a->p, r, n);
         if (!s)
             return opt_fail("bench", "out of memory for the results");
-        if (!(rc = outfile_open(&f, "bench", a->json)))
-            rc = fputs(s, f.f) == EOF || fputc('\n', f.f) == EOF ? outfile_fail(&f) : outfile_commit(&f);
+        rc = outfile_put("bench", a->json, s);
         free(s);
     }
     if (!rc && a->csv && !(rc = outfile_open(&f, "bench", a->csv)))

@@ -189,6 +189,8 @@ static int open_all(struct run *r)
     if (a->m.verbose && *sluice_context_remembered(r->ctx))
         fprintf(stderr, "warm start: %s\n", sluice_context_remembered(r->ctx));
     r->r.ns_open = log_now_ns() - t0;
+    if (awaited && isatty(STDIN_FILENO) && !a->m.quiet)
+        fprintf(stderr, "the prompt, up to Ctrl-D:\n");
     while (awaited && prompt_awaited(a) && sluice_context_idle(r->ctx, 20))
         continue;
     if (awaited && interrupt_flag)

@@ -181,3 +181,12 @@ int outfile_commit(struct outfile *o)
     forget_names(o);
     return 0;
 }
+
+int outfile_put(const char *command, const char *path, const char *text)
+{
+    struct outfile o;
+    int rc = outfile_open(&o, command, path);
+    if (rc)
+        return rc;
+    return fputs(text, o.f) == EOF || fputc('\n', o.f) == EOF ? outfile_fail(&o) : outfile_commit(&o);
+}

@@ -22,6 +22,8 @@ int outfile_check(const char *command, const char *path);
 int outfile_check_space(const char *command, const char *path, uint64_t n_bytes);
 int outfile_open(struct outfile *o, const char *command, const char *path);
 int outfile_commit(struct outfile *o);
+/* All at once: the file holds `text` and a newline. */
+int outfile_put(const char *command, const char *path, const char *text);
 /* Says why (errno) and removes what was written; returns 1. */
 int outfile_fail(struct outfile *o);
 /* Removes what was written without a word. */

@@ -7,7 +7,6 @@
 #include "base/log.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 
 static void size_line(FILE *out, const char *what, uint64_t n_bytes, const char *note)
@@ -135,6 +134,12 @@ void report_phases(FILE *out, const struct sluice_stats *prompt, const struct sl
     phase_line(out, "generation", gen, gen->ns_prefill + gen->ns_decode);
 }
 
+json_t *report_json_name(const char *path)
+{
+    json_t *s = json_string(path);
+    return s ? s : json_null();
+}
+
 static json_t *json_u64(uint64_t v)
 {
     return json_integer((json_int_t)v);
@@ -200,7 +205,7 @@ int report_json(const char *command, const char *path, const struct report_run *
 {
     json_t *o = json_object();
     json_object_set_new(o, "sluice", json_string(sluice_version()));
-    json_object_set_new(o, "model", json_string(r->model));
+    json_object_set_new(o, "model", report_json_name(r->model));
     json_object_set_new(o, "mode", json_string(r->mode));
     json_object_set_new(o, "stop", json_string(r->stop));
     json_object_set_new(o, "seed", json_u64(r->seed));
@@ -220,10 +225,7 @@ int report_json(const char *command, const char *path, const struct report_run *
     json_decref(o);
     if (!s)
         return opt_fail(command, "out of memory for the statistics");
-    struct outfile f;
-    int rc = outfile_open(&f, command, path);
-    if (!rc)
-        rc = fputs(s, f.f) == EOF || fputc('\n', f.f) == EOF ? outfile_fail(&f) : outfile_commit(&f);
+    int rc = outfile_put(command, path, s);
     free(s);
     return rc;
 }

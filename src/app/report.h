@@ -4,6 +4,7 @@
 
 #include <sluice.h>
 
+#include <jansson.h>
 #include <stdio.h>
 
 /* The plan as a table of sizes. */
@@ -27,6 +28,8 @@ void report_summary(FILE *out, const struct report_run *r, const struct sluice_p
                     const struct sluice_stats *prompt, const struct sluice_stats *gen);
 /* Computing and waiting by phase, for --verbose. */
 void report_phases(FILE *out, const struct sluice_stats *prompt, const struct sluice_stats *gen);
+/* The name of a file; null where it is not UTF-8, as it need not be. */
+json_t *report_json_name(const char *path);
 /* The same and more, as JSON, written atomically.  0, or 1 after printing an error. */
 int report_json(const char *command, const char *path, const struct report_run *r, const struct sluice_plan *p,
                 const struct sluice_stats *prompt, const struct sluice_stats *gen);
