@@ -16,12 +16,15 @@ if [ -z "${VENV:-}" ]; then
             python3 -m venv "$VENV"
         fi
         echo "installing $req into $VENV"
-        "$VENV/bin/pip" install --quiet --disable-pip-version-check -r $req
+        PATH=$PWD/$VENV/bin:$PATH tests/references/fetch.sh smollm2 llama.cpp &
+        # Most modules are never imported: those that are, are compiled then.
+        "$VENV/bin/pip" install --quiet --disable-pip-version-check --no-compile -r $req
+        wait $! || true # what is missing is fetched below, or said to be missing
         cp $req "$VENV/requirements.done"
     fi
 fi
 VENV=$(cd "$VENV" && pwd)
-export VENV PATH=$VENV/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$PWD/tests/references
+export VENV PATH=$VENV/bin:$PATH PYTHONPYCACHEPREFIX=$VENV/pycache PYTHONPATH=$PWD/tests/references
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 tests/references/fetch.sh smollm2 llama.cpp || echo "fetch: not complete; the tests that need it will say so"
 export REFS=$B/refs

@@ -10,7 +10,10 @@ llama.cpp's files lie where fetch.sh put them, or in --llama-cpp.
 usage: run_tokenizers.py [--tool TOKENIZE_TOOL] [--llama-cpp DIR] [--golden DIR] [--bytes N] [--seed N]
 """
 import argparse
+import concurrent.futures
+import contextlib
 import glob
+import io
 import os
 import random
 import struct
@@ -221,6 +224,19 @@ def check_texts(tool, v, texts):
     return bad
 
 
+def check_file(job):
+    """The number of differences for one vocabulary, and what there is to say of them; None: of another kind."""
+    tool, f, texts = job
+    v = Vocab(f)
+    if v.model not in ("gpt2", "llama", "gemma4"):
+        return None
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        bad = check_pairs(tool, v) if os.path.exists(f + ".inp") else 0
+        bad += check_texts(tool, v, texts)
+    return bad, out.getvalue()
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--tool", default=os.environ.get("B", "build") + "/tests/references/tokenize_tool")
@@ -235,24 +251,22 @@ def main():
     texts = [("english", text_english(rng, a.bytes).encode()), ("code", text_code(rng, a.bytes).encode()),
              ("scripts", text_scripts(rng, a.bytes).encode()), ("code points", text_points(rng, a.bytes).encode()),
              ("bytes", text_bytes(rng, a.bytes // 4))]
+    kinds, jobs = set(), []
+    for f in sorted(glob.glob(os.path.join(a.llama_cpp, "models", "ggml-vocab-*.gguf"))):
+        if not a.only or a.only in f:
+            jobs.append((a.tool, f, texts))
+    for f in sorted(glob.glob(os.path.join(a.golden, "*", "model.gguf"))):
+        v = Vocab(f) if not a.only or a.only in f else None
+        if v and (v.model, v.pre, v.space_prefix) not in kinds:  # the small models share their vocabularies
+            kinds.add((v.model, v.pre, v.space_prefix))
+            jobs.append((a.tool, f, texts))
     bad = seen = 0
-    kinds = set()
-    files = sorted(glob.glob(os.path.join(a.llama_cpp, "models", "ggml-vocab-*.gguf")))
-    if os.path.isdir(a.golden):
-        files += sorted(glob.glob(os.path.join(a.golden, "*", "model.gguf")))
-    for f in files:
-        if a.only and a.only not in f:
-            continue
-        v = Vocab(f)
-        if v.model not in ("gpt2", "llama", "gemma4"):
-            continue
-        if f.endswith("/model.gguf") and (v.model, v.pre, v.space_prefix) in kinds:
-            continue  # the small models share their vocabularies
-        kinds.add((v.model, v.pre, v.space_prefix) if f.endswith("/model.gguf") else f)
-        seen += 1
-        if os.path.exists(f + ".inp"):
-            bad += check_pairs(a.tool, v)
-        bad += check_texts(a.tool, v, texts)
+    with concurrent.futures.ProcessPoolExecutor() as pool:
+        for r in pool.map(check_file, jobs):
+            if r:
+                seen += 1
+                bad += r[0]
+                print(r[1], end="", flush=True)
     print("tokenizers:", "all equal" if not bad else f"{bad} differ", f"({seen} vocabularies)")
     return 1 if bad or not seen else 0
 
