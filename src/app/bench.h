@@ -59,17 +59,18 @@ struct bench_params {
     uint64_t seed;
     bool random_depth;     /* random keys and values stand for the n_depth tokens, which are not fed then */
     bool cold;             /* a new context, with an empty cache, for each repetition */
+    float probe_s;         /* how long the disk is measured at each depth; the memory in proportion */
     const volatile int *cancel;
     FILE *progress;        /* NULL: silent */
 };
 
 /* Disk and memory rates, measured on the model's own files. */
-int bench_probe(const struct sluice_model *m, const struct sluice_params *p, int n_threads, struct bench_rates *out,
+int bench_probe(const struct sluice_model *m, const struct bench_params *p, int n_threads, struct bench_rates *out,
                 struct sluice_error *err) SLUICE_MUST_CHECK;
 /* The disk alone, again, at the best depth of `first`, beside a context that fills its budget: so it reads into slots of
  * its cache, into as many as reads are in flight.  *spread is the rate into all of its slots, 0 where the
  * cache has too few; then one read's worth of other memory takes all reads. */
-int bench_probe_disk(struct sluice_context *c, const struct sluice_params *p, const struct bench_rates *first,
+int bench_probe_disk(struct sluice_context *c, const struct bench_params *p, const struct bench_rates *first,
                      double *bytes_s, double *spread, struct sluice_error *err) SLUICE_MUST_CHECK;
 int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench_result *out,
               struct sluice_error *err) SLUICE_MUST_CHECK;

@@ -10,8 +10,6 @@
 
 #include <stdlib.h>
 
-#define PROBE_SECONDS 0.4
-
 /* What is read at once: the largest part of an expert, a whole one where they were repacked, or a slab of a dense
  * model. */
 static size_t unit_read_bytes(const struct model *m)
@@ -56,12 +54,12 @@ static int probe_open(struct probe *b, const struct sluice_model *sm, const stru
     return rc;
 }
 
-static int probe_depths(const struct sluice_model *sm, const struct sluice_params *p, struct bench_rates *out,
+static int probe_depths(const struct sluice_model *sm, const struct bench_params *p, struct bench_rates *out,
                         struct sluice_error *err)
 {
     static const int depths[BENCH_N_DEPTHS] = {4, 8, 16, 32};
     struct probe b;
-    int rc = probe_open(&b, sm, p, err);
+    int rc = probe_open(&b, sm, &p->ctx, err);
     if (rc)
         return rc;
     out->read_bytes = unit_read_bytes(&sm->m);
@@ -69,7 +67,7 @@ static int probe_depths(const struct sluice_model *sm, const struct sluice_param
     for (size_t i = 0; !rc && i < BENCH_N_DEPTHS; i++) {
         struct io_probe_result r;
         const struct io_probe_params pp = {.files = &b.files, .read_bytes = out->read_bytes, .depth = depths[i],
-                                           .seconds = PROBE_SECONDS, .seed = log_now_ns()};
+                                           .seconds = p->probe_s, .seed = log_now_ns(), .cancel = p->cancel};
         rc = io_probe_run(b.io, &pp, &r, err);
         out->at[i].depth = depths[i];
         out->at[i].bytes_s = r.bytes_s;
@@ -82,30 +80,32 @@ static int probe_depths(const struct sluice_model *sm, const struct sluice_param
     return rc;
 }
 
-int bench_probe_disk(struct sluice_context *c, const struct sluice_params *p, const struct bench_rates *first,
+int bench_probe_disk(struct sluice_context *c, const struct bench_params *p, const struct bench_rates *first,
                      double *bytes_s, double *spread, struct sluice_error *err)
 {
     struct probe b;
     struct io_probe_result r = {0};
-    int rc = weight_store_probe(c->ws, 0, first->depth, PROBE_SECONDS, log_now_ns(), spread, err);
+    int rc = weight_store_probe(c->ws, 0, first->depth, p->probe_s, log_now_ns(), spread, err);
     if (!rc)
-        rc = weight_store_probe(c->ws, (uint32_t)first->depth, first->depth, 2 * PROBE_SECONDS, log_now_ns(), bytes_s, err);
+        rc = weight_store_probe(c->ws, (uint32_t)first->depth, first->depth, 2 * p->probe_s, log_now_ns(), bytes_s, err);
     if (rc || *bytes_s > 0)
         return rc;
-    rc = probe_open(&b, c->sm, p, err);
+    rc = probe_open(&b, c->sm, &p->ctx, err);
     if (rc)
         return rc;
     const struct io_probe_params pp = {.files = &b.files, .read_bytes = first->read_bytes, .depth = first->depth,
-                                       .seconds = 2 * PROBE_SECONDS, .seed = log_now_ns(), .one_buffer = true};
+                                       .seconds = 2 * p->probe_s, .seed = log_now_ns(), .one_buffer = true,
+                                       .cancel = p->cancel};
     rc = io_probe_run(b.io, &pp, &r, err);
     *bytes_s = r.bytes_s;
     probe_close(&b);
     return rc;
 }
 
-int bench_probe(const struct sluice_model *m, const struct sluice_params *p, int n_threads, struct bench_rates *out,
+int bench_probe(const struct sluice_model *m, const struct bench_params *p, int n_threads, struct bench_rates *out,
                 struct sluice_error *err)
 {
-    int rc = probe_depths(m, p, out, err);
-    return rc ? rc : bench_ram_rate(n_threads, 24, &out->ram_bytes_s, err);
+    int rc = probe_depths(m, p, out, err), rounds = (int)(60 * p->probe_s + 0.5f);
+    rounds = rounds < 1 ? 1 : rounds > 240 ? 240 : rounds;
+    return rc ? rc : bench_ram_rate(n_threads, rounds, &out->ram_bytes_s, err);
 }

@@ -331,7 +331,7 @@ static int repetitions(struct bench *b, const struct bench_rates *first, struct 
     for (uint32_t i = 0; i < p->n_reps && !rc; i++) {
         rc = repetition(b, &pre[i], &dec[i], err);
         if (!rc)
-            rc = bench_probe_disk(b->ctx, &p->ctx, first, &b->disk[i + 1], &b->spread[i], err);
+            rc = bench_probe_disk(b->ctx, p, first, &b->disk[i + 1], &b->spread[i], err);
         if (p->progress && !rc)
             say_repetition(p, i, &pre[i], &dec[i], b->disk[i + 1]);
     }
@@ -366,7 +366,7 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
         b.spare = rows + 2 * (n_layer + 1);
         if (p->progress)
             fputs("measuring disk and memory\n", p->progress);
-        rc = bench_probe(m, &p->ctx, plan.n_threads, &out->before, err);
+        rc = bench_probe(m, p, plan.n_threads, &out->before, err);
     }
     if (!rc)
         rc = repetitions(&b, &out->before, pre, dec, err);
@@ -379,7 +379,7 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
     }
     sluice_context_free(b.ctx);
     if (!rc)
-        rc = bench_probe(m, &p->ctx, plan.n_threads, &out->after, err);
+        rc = bench_probe(m, p, plan.n_threads, &out->after, err);
     if (!rc) {
         out->is_void = moved(out->before.disk_bytes_s, out->after.disk_bytes_s) ||
                        moved(out->before.ram_bytes_s, out->after.ram_bytes_s);

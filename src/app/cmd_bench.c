@@ -128,7 +128,7 @@ static int run(struct args *a)
 
 int cmd_bench(int argc, char **argv)
 {
-    struct args a = {.p = {.n_prompt = 512, .n_gen = 64, .n_reps = 3}};
+    struct args a = {.p = {.n_prompt = 512, .n_gen = 64, .n_reps = 3, .probe_s = 0.4f}};
     /* Below a drive there may be caches that remember what the last run read. */
     a.p.seed = log_now_ns() & 0x7fffffff;
     sluice_params_init(&a.m.params);
@@ -143,6 +143,8 @@ int cmd_bench(int argc, char **argv)
         {"text", 'f', "FILE", "feed this text instead of random tokens, so that routing is that of real use", OPT_STR, &a.text},
         {"seed", 's', "N", "seed of the random tokens (default: another one each time)", OPT_U64, &a.p.seed},
         {"sweep", 0, "SIZES", "several budgets, e.g. 2G,4G,8G,unlimited", OPT_STR, &a.sweep},
+        {"probe", 0, "SECONDS", "how long the disk is measured at each queue depth, and memory in proportion (default 0.4)", OPT_F32,
+         &a.p.probe_s},
         {"json", 0, "FILE", "write results as JSON", OPT_STR, &a.json},
         {"csv", 0, "FILE", "write results as CSV", OPT_STR, &a.csv},
         {"svg", 0, "FILE", "draw decoding speed over the budgets, beside both limits", OPT_STR, &a.svg},
@@ -161,6 +163,8 @@ int cmd_bench(int argc, char **argv)
         return 1;
     if (!a.p.n_reps || a.p.n_reps > BENCH_MAX_REPS)
         return opt_fail("bench", "-r %u: 1 to %d repetitions", a.p.n_reps, BENCH_MAX_REPS);
+    if (!(a.p.probe_s >= 0.01f && a.p.probe_s <= 60))
+        return opt_fail("bench", "--probe %g: 0.01 to 60 seconds", (double)a.p.probe_s);
     if (!a.p.n_prompt && !a.p.n_gen)
         return opt_fail("bench", "-p 0 and -n 0 leave nothing to measure");
     if (a.p.n_prompt > 1u << 24 || a.p.n_gen > 1u << 24 || a.p.n_depth > 1u << 24)

@@ -57,6 +57,11 @@ static bool probe_submit(struct probe *b, uint64_t slot)
     return io_submit(b->io, &r, 1) == 1;
 }
 
+static bool probe_canceled(const struct probe *b)
+{
+    return b->p->cancel && *b->p->cancel;
+}
+
 /* Reads until time is up.  Counting starts once the queue has turned over, and ends with the clock. */
 static int probe_loop(struct probe *b, int depth, struct io_probe_result *out)
 {
@@ -79,7 +84,7 @@ static int probe_loop(struct probe *b, int depth, struct io_probe_result *out)
                 n++;
                 last = now;
             }
-            if (!error && (warm > 0 || now - start < limit) && now - begin < 4 * limit + 1000000000u)
+            if (!error && !probe_canceled(b) && (warm > 0 || now - start < limit) && now - begin < 4 * limit + 1000000000u)
                 in_flight += probe_submit(b, c[i].user);
         }
     }
@@ -118,6 +123,8 @@ int io_probe_run(struct io *io, const struct io_probe_params *p, struct io_probe
         int e = probe_loop(&b, depth, out);
         if (e)
             rc = err_set(err, SLUICE_EIO, "%s: probe read failed: %s", p->files->paths[0], strerror(e));
+        else if (probe_canceled(&b))
+            rc = err_set(err, SLUICE_ECANCELED, "canceled while measuring the disk");
     }
     if (b.buf)
         mem_unmap(b.buf, total);

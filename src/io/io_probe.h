@@ -12,6 +12,7 @@ struct io_probe_params {
     double seconds;               /* how long, e.g. 0.3; the first reads are not counted */
     uint64_t seed;                /* of the offsets */
     bool one_buffer;              /* all reads land in the same memory: one read's worth of it, whatever the depth */
+    const volatile int *cancel;   /* not NULL: SLUICE_ECANCELED once it is not 0 */
 };
 
 struct io_probe_result {

@@ -32,7 +32,7 @@ struct weight_store_params {
     uint64_t ring_bytes;     /* for slabs that are not pinned; 0 if all are */
     bool no_hint;
     const struct cache_policy *cache_policy; /* NULL: the default */
-    const volatile int *cancel; /* non-zero ends weight_store_load_pinned; may be NULL */
+    const volatile int *cancel; /* non-zero ends weight_store_load_pinned and weight_store_probe; may be NULL */
 };
 
 /* What weight_store_create will allocate, slot padding for aligned windows included; pure. */

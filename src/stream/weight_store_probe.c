@@ -69,6 +69,11 @@ static int restore(struct reread *r)
     return error;
 }
 
+static bool canceled(const struct weight_store *ws)
+{
+    return ws->cancel && *ws->cancel;
+}
+
 /* Counting starts once the queue has turned over. */
 static int run_for(struct reread *r, int depth, double seconds, double *bytes_s)
 {
@@ -87,7 +92,7 @@ static int run_for(struct reread *r, int depth, double seconds, double *bytes_s)
             n += (uint64_t)got;
         else if ((warm -= got) <= 0)
             start = last;
-        while (in_flight < depth && !error && last - begin < limit && submit_one(r))
+        while (in_flight < depth && !error && !canceled(r->ws) && last - begin < limit && submit_one(r))
             in_flight++;
     }
     *bytes_s = n ? (double)n * (double)r->n_bytes / ((double)(last - start) * 1e-9) : 0;
@@ -117,5 +122,7 @@ int weight_store_probe(struct weight_store *ws, uint32_t n_slots, int depth, dou
     if (!e && r.few && *bytes_s > 0)
         e = restore(&r);
     free(r.slots);
-    return e ? err_set(err, SLUICE_EIO, "probe read failed: %s", weight_store_reason(e)) : 0;
+    if (e)
+        return err_set(err, SLUICE_EIO, "probe read failed: %s", weight_store_reason(e));
+    return canceled(ws) ? err_set(err, SLUICE_ECANCELED, "canceled while measuring the disk") : 0;
 }

@@ -35,6 +35,7 @@ done
 "$sluice" --version | grep -q '^sluice [0-9]'; ok "--version" $?
 refused "unknown command" "$sluice" frobnicate
 refused "unknown option" "$sluice" run --frobnicate
+refused "--probe 0" "$sluice" bench -m $demo --probe 0
 refused "needs a value" "$sluice" run -m
 refused "not a value for --ram" "$sluice" run -m $demo --ram lots
 refused "not a value for --io" "$sluice" run -m $demo --io tape
@@ -68,7 +69,7 @@ grep -q 'expert cache' "$tmp/err" && grep -q 'budget of 24' "$tmp/err"; ok "run:
 grep -q '"hit_rate"' "$tmp/a.json" && grep -q '"peak_bytes"' "$tmp/a.json"; ok "run: --json" $?
 # A result that cannot be written is refused before the work: with reads that would fail, nothing is read.
 refused "cannot create" "$sluice" run -q -m $demo -p hi -n 1 --io-fault fail=1+ --json "$tmp/no/such/folder.json"
-refused "cannot create" "$sluice" bench -q -m $demo -n 1 --io-fault fail=1+ --csv "$tmp/no/such/folder.csv"
+refused "cannot create" "$sluice" bench --probe 0.02 -q -m $demo -n 1 --io-fault fail=1+ --csv "$tmp/no/such/folder.csv"
 refused "cannot create" "$sluice" trace -q -m $demo -p hi --io-fault fail=1+ -o "$tmp"
 printf '\1\0\0\0' >"$tmp/one"
 refused "cannot create" "$sluice" logits -q -m $demo --tokens "$tmp/one" --out "$tmp/l" --json "$tmp/no/such" --io-fault fail=1+
@@ -161,15 +162,15 @@ refused "the vocabulary has" "$sluice" logits -q -m $golden/model.gguf --tokens 
 # ---- either signal ends a command: a word about it, and nothing half-written
 mkdir "$tmp/cut"
 interrupted() { # signal, what to wait for, command...
-    local signal=$1 await=$2 pid rc
+    local signal=$1 await=$2 pid rc seen=0
     shift 2
     rm -f "$tmp/cut.err"
     (trap - EXIT; exec "$sluice" "$@" >"$tmp/cut.out" 2>"$tmp/cut.err") & # a shell that dies of the signal must not clean up
     pid=$!
-    for _ in $(seq 200); do eval "$await" && break; sleep 0.05; done
+    for _ in $(seq 1200); do eval "$await" && seen=1 && break; kill -0 $pid 2>/dev/null || break; sleep 0.05; done
     for _ in 1 2 3; do kill -"$signal" $pid 2>/dev/null; sleep 0.001; done # timeout(1) sends it twice, which is no second wish
     wait $pid
-    [ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ] && grep -q "^sluice $1: interrupted" "$tmp/cut.err"
+    [ $? = 1 ] && [ $seen = 1 ] && [ -z "$(ls "$tmp/cut")" ] && grep -q "^sluice $1: interrupted" "$tmp/cut.err"
     rc=$?; ok "$1: SIG$signal, nothing stays behind ($(ls "$tmp/cut") $(head -2 "$tmp/cut.err"))" $rc
     rm -f "$tmp"/cut/*
 }
@@ -178,13 +179,15 @@ for signal in INT TERM; do
     interrupted $signal '[ -n "$(ls "$tmp/cut")" ]' logits -q -m $golden/model.gguf --tokens $golden/tokens.i32 --out "$tmp/cut/x" \
         --chunk 1 --io-fault late=20ms
     interrupted $signal '[ -n "$(ls "$tmp/cut")" ]' synth -q --arch qwen3 --layers 5 --hidden 2048 --vocab 512 --type q8_0 -t 1 -o "$tmp/cut/x"
-    interrupted $signal 'grep -q "^io_" "$tmp/cut.err" 2>/dev/null' trace -m $demo --random 8 -n 4000 "${slow[@]}" -o "$tmp/cut/x"
-    interrupted $signal 'grep -q "^repetition 1" "$tmp/cut.err" 2>/dev/null' bench -m $demo -p 0 -n 100 -r 9 "${slow[@]}" --json "$tmp/cut/x"
+    interrupted $signal 'grep -q "^fault" "$tmp/cut.err" 2>/dev/null' trace -m $demo --random 8 -n 4000 "${slow[@]}" -o "$tmp/cut/x"
+    interrupted $signal 'grep -q "^repetition 1" "$tmp/cut.err" 2>/dev/null' bench --probe 0.02 -m $demo -p 0 -n 100 -r 9 "${slow[@]}" --json "$tmp/cut/x" \
+        --csv "$tmp/cut/y" --svg "$tmp/cut/z"
 done
 
-# A read that waits for more of the prompt ends; where nothing looks at the first signal, a later second one ends it all.
-await_handler() { # pid: it catches SIGINT, bit 1 of the mask
-    for _ in $(seq 200); do grep -q '^SigCgt:.*[2367abef]$' "/proc/$1/status" 2>/dev/null && break; sleep 0.05; done
+# A read that waits for more of the prompt ends; a measurement of the disk does; where nothing looks at the first signal, a later second one ends it all.
+catches() { grep -q '^SigCgt:.*[2367abef]$' "/proc/$1/status" 2>/dev/null; } # pid: SIGINT, bit 1 of the mask
+await_handler() { # pid
+    for _ in $(seq 200); do catches "$1" && break; sleep 0.05; done
     sleep 0.3
 }
 mkfifo "$tmp/in"
@@ -199,6 +202,18 @@ kill -KILL $pid 2>/dev/null # it still waits
 wait $pid 2>/dev/null
 [ $? = 1 ] && [ "$(cat "$tmp/err")" = "sluice run: interrupted" ]; rc=$?; ok "run: Ctrl-C while half a prompt is there ($(head -2 "$tmp/err"))" $rc
 exec 3>&-
+for signal in INT TERM; do
+    (trap - EXIT; exec "$sluice" bench -q -m $demo -p 0 -n 4 --probe 60 --ram 24M --json "$tmp/cut/x" --csv "$tmp/cut/y" --svg "$tmp/cut/z" \
+        >"$tmp/out" 2>"$tmp/err") &
+    pid=$!
+    await_handler $pid
+    kill -$signal $pid
+    for _ in $(seq 300); do kill -0 $pid 2>/dev/null || break; sleep 0.1; done
+    kill -KILL $pid 2>/dev/null # four minutes are left
+    wait $pid 2>/dev/null
+    [ $? = 1 ] && [ "$(cat "$tmp/err")" = "sluice bench: interrupted" ] && [ ! -s "$tmp/out" ] && [ -z "$(ls "$tmp/cut")" ]
+    rc=$?; ok "bench: SIG$signal while the disk is measured ($(ls "$tmp/cut") $(head -2 "$tmp/err"))" $rc
+done
 (trap - EXIT; exec "$sluice" logits -q -m $golden/model.gguf --tokens $golden/tokens.i32 --out "$tmp/cut/x" --io-fault late=4s) 2>/dev/null &
 pid=$!
 await_handler $pid
@@ -266,7 +281,7 @@ within() { awk -v v="${1:-none}" -v lo="$2" -v hi="$3" 'BEGIN {exit !(v != "none
 for want in "0 0.0 0.2" "0.7 0.6 0.8" "0.9 0.8 0.97"; do
     read -r r lo hi <<<"$want"
     "$sluice" synth -q --arch qwen3moe --layers 6 --hidden 256 --experts 64 --top-k 6 --ff 64 --vocab 1024 --recall "$r" \
-        -o "$tmp/look.gguf" && "$sluice" bench -q -m "$tmp/look.gguf" -p 0 -n 48 -r 1 -c 64 --ram 20M --force-hint \
+        -o "$tmp/look.gguf" && "$sluice" bench --probe 0.02 -q -m "$tmp/look.gguf" -p 0 -n 48 -r 1 -c 64 --ram 20M --force-hint \
         --json "$tmp/look.json" >/dev/null
     within "$(recall_of)" "$lo" "$hi"; rc=$?; ok "synth --recall $r: recall $(recall_of)" $rc
 done
@@ -295,21 +310,21 @@ n=$(sed -n '/"generation"/,$s/^ *"bytes_read_hint": \([0-9]*\),*$/\1/p' "$tmp/lo
 [ "${n:-0}" -gt 0 ]; ok "look-ahead: the first layer's, reads by hints (${n:-none})" $?
 
 # ---- bench
-"$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 16 -n 4 -r 2 --ram 100M --json "$tmp/bench.json" --csv "$tmp/bench.csv" \
+"$sluice" bench --probe 0.02 -q -m "$tmp/qwen35moe.gguf" -p 16 -n 4 -r 2 --ram 100M --json "$tmp/bench.json" --csv "$tmp/bench.csv" \
     --svg "$tmp/bench.svg" >"$tmp/out" 2>"$tmp/err" && grep -q 'causal limit' "$tmp/out"
 ok "bench" $?
 for k in disk_bytes_s disk_spread_bytes_s ram_bytes_s void prefill decode tok_s bytes_read_per_tok bytes_touched_per_tok hit_rate wait_s \
     fraction_causal fraction_overlap peak_bytes budget_bytes; do
     grep -q "\"$k\"" "$tmp/bench.json"; ok "bench --json: $k" $?
 done
-"$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 0 -n 1 -r 1 --ram 100M >"$tmp/out" 2>"$tmp/err"
+"$sluice" bench --probe 0.02 -q -m "$tmp/qwen35moe.gguf" -p 0 -n 1 -r 1 --ram 100M >"$tmp/out" 2>"$tmp/err"
 rc=$?; ok "bench: a single token ($(head -1 "$tmp/err"))" $rc
 for kv in f16 f32; do
-    "$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 0 -n 2 -r 2 -d 300 --random-depth --kv $kv --ram 100M --json "$tmp/deep.json" \
+    "$sluice" bench --probe 0.02 -q -m "$tmp/qwen35moe.gguf" -p 0 -n 2 -r 2 -d 300 --random-depth --kv $kv --ram 100M --json "$tmp/deep.json" \
         >"$tmp/out" 2>"$tmp/err" && grep -q '"random_depth": true' "$tmp/deep.json" && ! grep -q '"tok_s": 0.0' "$tmp/deep.json"
     ok "bench: behind random keys and values, $kv" $?
 done
-"$sluice" bench -q -m "$tmp/qwen35moe.gguf" -p 0 -n 2 -r 2 --sweep 60M,100M,unlimited --svg "$tmp/sweep.svg" >/dev/null &&
+"$sluice" bench --probe 0.02 -q -m "$tmp/qwen35moe.gguf" -p 0 -n 2 -r 2 --sweep 60M,100M,unlimited --svg "$tmp/sweep.svg" >/dev/null &&
     grep -o 'points="[^"]*' "$tmp/sweep.svg" | tr ' ' '\n' |
     awk -F, 'NF == 2 {n++; if ($2 < 40 || $2 > 360) bad = 1} END {exit bad || n != 9}'
 ok "bench --sweep: three lines of three points within the picture" $?
@@ -339,7 +354,7 @@ warm -q --warm-start /proc/nowhere && [ ! -s "$tmp/w.err" ]; ok "warm start: a f
 warm -v --warm-start /proc/nowhere && grep -q '^warm start: not remembered' "$tmp/w.err"; ok "warm start: -v says so" $?
 [ "$(md5sum <"$hot")" = "$before" ]; ok "warm start: --warm-start goes elsewhere" $?
 rm "$hot"
-XDG_CACHE_HOME=$tmp/warm "$sluice" bench -q -m $demo -p 8 -n 4 -r 1 --ram 24M >/dev/null 2>&1
+XDG_CACHE_HOME=$tmp/warm "$sluice" bench --probe 0.02 -q -m $demo -p 8 -n 4 -r 1 --ram 24M >/dev/null 2>&1
 XDG_CACHE_HOME=$tmp/warm "$sluice" trace -q -m $demo --random 8 -n 4 --ram 24M -o "$tmp/w.trace"
 [ ! -e "$hot" ]; ok "warm start: bench and trace leave it alone" $?
 XDG_CACHE_HOME=$tmp/warm "$sluice" run -q -m $demo -p "$prompt" -n -1 -c 4000 --ignore-eos --ram 24M --io-fault late=3ms \

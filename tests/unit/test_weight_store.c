@@ -142,13 +142,16 @@ static struct io *open_io(enum sluice_io kind, int depth, const char *script)
     return io;
 }
 
+static volatile int cancel;
+
 static struct weight_store *create(struct io *io, uint32_t slots, const uint8_t *pinned, uint64_t ring,
                                    bool no_hint)
 {
     uint32_t n_slots[2] = {slots, slots};
     struct weight_store *ws;
     struct sluice_error err = {0};
-    struct weight_store_params p = {.model = &model,
+    struct weight_store_params p = {.cancel = &cancel,
+                                    .model = &model,
                                     .io = io,
                                     .ops = &toy,
                                     .n_slots = n_slots,
@@ -696,6 +699,9 @@ static void test_probe(void **state)
             assert_int_equal(take_all(ws, 1, ids, 4, false, 1, NULL), 0);
             weight_store_get_stats(ws, &st);
             assert_int_equal(st.hits, 4);
+            cancel = 1; /* not in an hour: a probe of any length ends */
+            assert_int_equal(weight_store_probe(ws, 0, 4, 3600, 1, &rate, NULL), SLUICE_ECANCELED);
+            cancel = 0;
         }
         weight_store_free(ws);
         io_close(io);
