@@ -344,6 +344,10 @@ static int repack(struct repack *r, const char *path, int check, int quiet)
     if (!r->out)
         r->out = beside = experts_file_path(&r->m);
     int there = r->out ? look(r, check, &e) : (opt_fail("repack", "out of memory"), -1);
+    char *target = NULL;
+    if (!there && !check && outfile_target("repack", r->out, &target))
+        there = -1;
+    r->out = target ? target : r->out;
     if (there < 0)
         rc = 1;
     else if (check)
@@ -352,6 +356,7 @@ static int repack(struct repack *r, const char *path, int check, int quiet)
         fprintf(stderr, "%s is there and belongs to the model: nothing to do (--verify reads it)\n", r->out);
     else if (!there)
         rc = write_file(r, quiet);
+    free(target);
     free(beside);
     return rc;
 }

@@ -173,17 +173,16 @@ static int write_model(const struct synth_shape *s, const struct synth_tensors *
     if (!dtype_row_bytes(ts->v[0].type, s->n_embd, &row)) /* token_embd is first, and has the largest unit */
         return opt_fail("synth", "--hidden %u does not fit %s", s->n_embd, dtype_get(ts->v[0].type)->name);
     unsigned char *buf = malloc(CHUNKS * (row > CHUNK_BYTES ? row : CHUNK_BYTES));
-    int rc = 0;
-    if (!buf)
-        rc = opt_fail("synth", "out of memory");
-    if (!rc && (gguf_writer_create(path, &w, &e) || pool_create(n_threads, &pool, &e)))
+    char *target = NULL;
+    int rc = buf ? outfile_target("synth", path, &target) : opt_fail("synth", "out of memory");
+    if (!rc && (gguf_writer_create(target, &w, &e) || pool_create(n_threads, &pool, &e)))
         rc = opt_fail("synth", "%s", e.msg);
     if (!rc)
         rc = describe(w, s, ts);
     if (!rc && gguf_writer_begin(w, 0, &e))
         rc = opt_fail("synth", "%s", e.msg);
     if (!rc)
-        rc = outfile_check_space("synth", path, gguf_writer_data_bytes(w));
+        rc = outfile_check_space("synth", target, gguf_writer_data_bytes(w));
     if (!rc) {
         progress_begin(&prog, quiet ? NULL : stderr, path, gguf_writer_data_bytes(w));
         for (uint32_t i = 0; i < ts->n && !rc; i++) {
@@ -197,6 +196,7 @@ static int write_model(const struct synth_shape *s, const struct synth_tensors *
     }
     gguf_writer_free(w);
     pool_free(pool);
+    free(target);
     free(buf);
     return rc;
 }

@@ -120,6 +120,13 @@ int outfile_open(struct outfile *o, const char *command, const char *path)
     return opt_fail(command, "%s: cannot create: %s", path, strerror(e));
 }
 
+int outfile_target(const char *command, const char *path, char **target)
+{
+    if (find_target(path, target))
+        return opt_fail(command, "%s: cannot create: %s", path, strerror(errno));
+    return *target ? 0 : opt_fail(command, "%s: cannot create: exists and is not a regular file", path);
+}
+
 int outfile_check(const char *command, const char *path)
 {
     struct outfile o;

@@ -20,6 +20,9 @@ struct outfile {
 int outfile_check(const char *command, const char *path);
 /* Whether the disk that path lies on has room for n_bytes more. */
 int outfile_check_space(const char *command, const char *path, uint64_t n_bytes);
+/* For who writes a regular file in its own way (synth, repack): *target is what `path` names at the end of its symbolic
+ * links, malloc'ed.  What outfile_open would write as it is, is refused. */
+int outfile_target(const char *command, const char *path, char **target);
 int outfile_open(struct outfile *o, const char *command, const char *path);
 int outfile_commit(struct outfile *o);
 /* All at once: the file holds `text` and a newline. */

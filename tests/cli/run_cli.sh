@@ -240,6 +240,17 @@ for l in link2 link3; do
     ok "run: --json through $l" $?
 done
 [ "$(ls "$tmp/far")" = "$(printf 'new\nreal')" ]; ok "run: nothing beside what links lead to" $?
+echo old >"$tmp/far/real"
+rm "$tmp/far/new"
+tiny=(synth -q --arch qwen3 --layers 1 --hidden 64 --vocab 512)
+"$sluice" "${tiny[@]}" -o "$tmp/far.gguf"
+for l in link2 link3; do
+    "$sluice" "${tiny[@]}" -o "$tmp/$l" && [ -L "$tmp/$l" ] && cmp -s "$tmp/far.gguf" "$tmp/$l"; ok "synth: through $l" $?
+done
+[ "$(ls "$tmp/far")" = "$(printf 'new\nreal')" ]; ok "synth: nothing beside what links lead to" $?
+ln -s self "$tmp/self"
+refused "cannot create" "$sluice" "${tiny[@]}" -o "$tmp/self"
+refused "not a regular file" "$sluice" "${tiny[@]}" -o /dev/fd/1
 
 # ---- weights that cannot be meant
 cp tests/golden/data/llama3/model.gguf "$tmp/rope.gguf"

@@ -131,6 +131,11 @@ rm -f "$x"
 refused "cannot open" "$sluice" repack --verify -m "$m"
 "$sluice" repack -q -m "$m" -o "$tmp/elsewhere" && ln -s "$tmp/elsewhere" "$x" && logits "$tmp/got"
 ok "a link to another place" $?
+printf 'damage' | dd of="$tmp/elsewhere" bs=1 seek=70 conv=notrunc 2>/dev/null
+"$sluice" repack -q -m "$m" && [ -L "$x" ] && "$sluice" repack -q --verify -m "$m" && [ ! -e "$tmp/elsewhere.part" ]
+ok "what a link leads to is replaced, and the link stays" $?
+rm "$tmp/elsewhere"
+"$sluice" repack -q -m "$m" && [ -L "$x" ] && [ -s "$tmp/elsewhere" ]; ok "a link to what is not there yet" $?
 
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
