@@ -1,8 +1,10 @@
-/* test_hot_set: the file of hot experts: there and back, damage, strangers, and how many stay in a folder. */
+/* test_hot_set: the file of hot experts: there and back, damage, strangers, how many stay in a folder, and the
+ * memory that it takes. */
 #include "stream/hot_set.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -140,12 +142,77 @@ static void test_few_stay(void **state)
     assert_int_equal(access(stale, F_OK), -1);
 }
 
+/* What the allocator has handed out, and its most, while `counting`.  The sanitizers have allocators of their own. */
+#if defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+#define COUNTS 1
+static bool counting;
+static size_t live, most;
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void __libc_free(void *p);
+void *malloc(size_t size);
+void *calloc(size_t n, size_t size);
+void free(void *p);
+
+static void *count(void *p)
+{
+    if (counting && p && (live += malloc_usable_size(p)) > most)
+        most = live;
+    return p;
+}
+
+void *malloc(size_t size) { return count(__libc_malloc(size)); }
+void *calloc(size_t n, size_t size) { return count(__libc_calloc(n, size)); }
+
+void free(void *p)
+{
+    if (counting && p)
+        live -= malloc_usable_size(p);
+    __libc_free(p);
+}
+#else
+#define COUNTS 0
+static bool counting;
+static size_t live, most;
+#endif
+
+/* What the plan counts is enough for writing and for reading the longest file, the caller's list included. */
+static void test_memory(void **state)
+{
+    (void)state;
+    if (!COUNTS)
+        skip();
+    for (uint32_t n_units = 100000; n_units <= 1000000; n_units *= 10) {
+        char path[256];
+        struct sluice_error e = {0};
+        uint32_t n = 0;
+        path_of(id, path, sizeof path);
+        live = most = 0;
+        counting = true;
+        struct hot_unit *units = calloc(n_units, sizeof *units);
+        for (uint32_t i = 0; units && i < n_units; i++)
+            units[i] = (struct hot_unit){i, 1};
+        int rc = units ? hot_set_write(dir, id, n_units, units, n_units, &e) : -1;
+        size_t writing = most;
+        most = live;
+        rc = rc ? rc : hot_set_read(path, id, n_units, units, &n, &e);
+        free(units);
+        counting = false;
+        assert_int_equal(rc, 0);
+        assert_int_equal(n, n_units);
+        uint64_t planned = hot_set_bytes(n_units), libc = 64 << 10; /* what opendir takes, and rounding */
+        assert_true(writing <= planned + libc && most <= planned + libc);
+        assert_true(planned <= (most > writing ? most : writing) * 5 / 4); /* and not far too much */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_few_stay),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,6 +1,8 @@
 /* test_plan: what the plan promises: sums within the budget, the order in which it is handed out, purity, and
  * messages that name the number to change. */
 #include "engine/engine.h"
+#include "stream/hot_set.h"
+#include "stream/weight_store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -146,6 +148,28 @@ static void test_chunk(void **state)
     sluice_model_free(m);
 }
 
+/* A million experts more cost the tables of the store and the memory for remembering them: no model on this disk is
+ * that large, so one is told that it is. */
+static void test_hot_set_share(void **state)
+{
+    struct sluice_model *m = open_model(MOE);
+    struct sluice_params p = params(SLUICE_RAM_UNLIMITED);
+    struct sluice_plan small, large;
+    struct units *u = (struct units *)m->m.units;
+    (void)state;
+    assert_int_equal(sluice_model_plan(m, &p, &small, NULL), 0);
+    uint64_t store = weight_store_fixed_bytes(u, 0), hot = hot_set_bytes(u->n_units);
+    u->n_units += 1000000;
+    assert_int_equal(sluice_model_plan(m, &p, &large, NULL), 0);
+    store = weight_store_fixed_bytes(u, 0) - store;
+    hot = hot_set_bytes(u->n_units) - hot;
+    u->n_units -= 1000000;
+    assert_true(hot >= 1000000 * 2 * sizeof(struct hot_unit)); /* the list, and the file beside it */
+    assert_int_equal(large.scratch - small.scratch, store + hot);
+    assert_true(large.total - small.total >= store + hot);
+    sluice_model_free(m);
+}
+
 static void test_refusals(void **state)
 {
     struct sluice_model *m = open_model(DENSE);
@@ -243,7 +267,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums), cmocka_unit_test(test_named_number), cmocka_unit_test(test_all_resident),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_chunk), cmocka_unit_test(test_batches), cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_hot_set_share),
+        cmocka_unit_test(test_chunk), cmocka_unit_test(test_batches), cmocka_unit_test(test_cancel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
