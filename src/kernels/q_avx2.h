@@ -34,14 +34,6 @@ bool qfew45k_avx2_run(uint32_t type, const struct q8_args *a);   /* Q4_K, Q5_K; 
 bool qiq_avx2_run(uint32_t type, const struct q8_args *a);       /* IQ1, IQ2, IQ3 */
 void qiq_avx2_init(void);                                        /* fills its books, once */
 
-/* Memory is asked for in the order of addresses, a panel of 8 rows and this much ahead.  With the panel alone
- * the beginning of its last row would be asked for when nearly all of the panel before it is done. */
-#define Q256_LEAD (8u << 10)
-static inline struct ahead q256_ahead(const struct q8_args *a)
-{
-    return ahead_begin(a, 8 * a->row_bytes + Q256_LEAD);
-}
-
 /* Sets every matmul_q8. */
 void q_avx2_init(struct kern *k);
 

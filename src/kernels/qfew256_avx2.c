@@ -255,7 +255,7 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a)
     }
     for (uint32_t i = 0; type != DTYPE_IQ4_XS && i < a->n / 16; i++)
         sum16[i] = (int16_t)(from[i] * (type == DTYPE_Q6_K ? -16 : -1)); /* 16 * 16 * 127 = 32512 */
-    struct ahead ahead = q256_ahead(a); /* as much as a step reads, in its own order */
+    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in order */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
         const uint8_t *s[8]; /* rows that are not there are the last one again */

@@ -4,7 +4,7 @@
  * register belongs to block k of two.  See q_avx2.h and quant.h for the arithmetic. */
 #include "kernels/q_avx2.h"
 
-enum { STEP = 64, MAX_T = 4, TAIL_BYTES = 96 };
+enum { STEP = 64, MAX_T = 4, TAIL_BYTES = 96, LEAD = 8 << 10 };
 
 /* 16 bytes from `at` on of two blocks, `next` bytes apart. */
 QDEC_INLINE __m256i few_two(const uint8_t *at, size_t next)
@@ -229,7 +229,7 @@ QDEC_INLINE void few_fold(uint32_t type, const __m256i p[4], __m256i *even, __m2
         return;
     }
     const __m256i one = _mm256_set1_epi16(1);
-    if (type != DTYPE_NVFP4) { /* words while they hold it: 15 * 127 * 2 * 8 = 30480, 31 * 127 * 2 * 4 = 31496 */
+    if (type != DTYPE_NVFP4) { /* words while they last: 15 * 127 * 2 * 8 = 30480, 31 * 127 * 2 * 4 = 31496 */
         const bool words = q256_depth(type) == 8;
         __m256i a = _mm256_add_epi16(_mm256_unpacklo_epi32(p[0], p[1]), _mm256_unpackhi_epi32(p[0], p[1]));
         __m256i b = _mm256_add_epi16(_mm256_unpacklo_epi32(p[2], p[3]), _mm256_unpackhi_epi32(p[2], p[3]));
@@ -406,7 +406,9 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
     for (int t = 0; t < T; t++)
         few_token(type, a, t0, T, t, &first);
     const size_t bytes = STEP / qdec_elems(type) * qdec_bytes(type);
-    struct ahead ahead = q256_ahead(a);
+    /* A panel and LEAD ahead: with the panel alone the beginning of its last row would be asked for when
+     * nearly all of the one before is done. */
+    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes + LEAD);
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
         size_t row[8]; /* rows that are not there are the last one again */

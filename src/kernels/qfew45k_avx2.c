@@ -127,7 +127,7 @@ QDEC_INLINE void k45_rows(uint32_t type, const struct q8_args *a)
         for (uint32_t k = 0; k < 4; k++)
             sum32[i + k] = (int16_t)(sum16[2 * (i + order[k])] + sum16[2 * (i + order[k]) + 1]);
     }
-    struct ahead ahead = q256_ahead(a); /* as much as a step reads, in its own order, each line once */
+    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in order */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
         const uint8_t *s[8]; /* rows that are not there are the last one again */

@@ -144,7 +144,7 @@ QDEC_INLINE void lanes_rows(uint32_t type, const struct q8_args *a)
     int16_t *bias = a->scratch;
     for (uint32_t i = 0; type == DTYPE_Q3_K && i < a->n / 16; i++) /* -4 sum16, a half in each word */
         bias[2 * i] = bias[2 * i + 1] = (int16_t)(-2 * sum16[i]);
-    struct ahead ahead = q256_ahead(a); /* as much as a step reads, in its own order */
+    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in its own order */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
         const uint8_t *s[8]; /* rows that are not there are the last one again */
