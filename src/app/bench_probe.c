@@ -107,5 +107,5 @@ int bench_probe(const struct sluice_model *m, const struct bench_params *p, int 
 {
     int rc = probe_depths(m, p, out, err), rounds = (int)(60 * p->probe_s + 0.5f);
     rounds = rounds < 1 ? 1 : rounds > 240 ? 240 : rounds;
-    return rc ? rc : bench_ram_rate(n_threads, rounds, &out->ram_bytes_s, err);
+    return rc ? rc : bench_ram_rate(n_threads, rounds, p->cancel, &out->ram_bytes_s, err);
 }

@@ -9,6 +9,7 @@
 #include "base/pool.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -100,7 +101,7 @@ static double measure(int n_threads, int rounds)
     return best;
 }
 
-int bench_ram_rate(int n_threads, int rounds, double *bytes_s, struct sluice_error *err)
+int bench_ram_rate(int n_threads, int rounds, const volatile int *cancel, double *bytes_s, struct sluice_error *err)
 {
     int fd[2];
     if (pipe(fd))
@@ -117,11 +118,18 @@ int bench_ram_rate(int n_threads, int rounds, double *bytes_s, struct sluice_err
     }
     close(fd[1]);
     double rate = -1;
-    ssize_t n = read(fd[0], &rate, sizeof rate);
+    ssize_t n;
+    while ((n = read(fd[0], &rate, sizeof rate)) < 0 && errno == EINTR && !(cancel && *cancel))
+        ;
     close(fd[0]);
+    bool canceled = cancel && *cancel;
+    if (canceled)
+        kill(pid, SIGKILL);
     int status;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
+    if (canceled)
+        return err_set(err, SLUICE_ECANCELED, "canceled while measuring memory");
     if (n != (ssize_t)sizeof rate || rate <= 0)
         return err_set(err, SLUICE_ENOMEM, "memory probe: the child found no memory for its buffer");
     *bytes_s = rate;

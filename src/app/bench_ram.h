@@ -6,7 +6,8 @@
 
 /* Bytes a second that n_threads threads read together from a buffer that no cache holds: the best of `rounds`
  * passes (what disturbs a pass can only slow it).  Runs in a child process, so that the buffer does not count in
- * this one's peak. */
-int bench_ram_rate(int n_threads, int rounds, double *bytes_s, struct sluice_error *err) SLUICE_MUST_CHECK;
+ * this one's peak.  SLUICE_ECANCELED where *cancel (cancel may be NULL) became non-zero meanwhile. */
+int bench_ram_rate(int n_threads, int rounds, const volatile int *cancel, double *bytes_s,
+                   struct sluice_error *err) SLUICE_MUST_CHECK;
 
 #endif

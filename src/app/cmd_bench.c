@@ -117,7 +117,8 @@ static int run(struct args *a)
             rc = interrupt_fail("bench", rc, &e);
         else
             bench_table(stdout, &r[done], 1);
-        fflush(stdout);
+        if (fflush(stdout) && !rc && !a->json && !a->csv && !a->svg)
+            rc = 1; /* nobody reads, and nothing is kept */
     }
     if (!rc)
         rc = write_results(a, r, n);

@@ -15,7 +15,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -375,7 +374,6 @@ int cmd_run(int argc, char **argv)
         return 1;
     warm_folder_choose(&a.m, folder, sizeof folder);
     a.sp.seed = a.seed == UINT64_MAX ? random_seed() : a.seed;
-    signal(SIGPIPE, SIG_IGN);
     struct run r = {.a = &a};
     rc = run(&r);
     sluice_decoder_free(r.dec);

@@ -1,5 +1,6 @@
 /* cmd_simulate: sluice simulate: hit rates of a recorded run over cache sizes and policies. */
 #include "app/commands.h"
+#include "app/interrupt.h"
 #include "app/opt.h"
 #include "app/outfile.h"
 #include "app/simulate.h"
@@ -214,6 +215,7 @@ int cmd_simulate(int argc, char **argv)
         return rc == OPT_EXIT ? 0 : rc;
     if (n_args != 1)
         return opt_fail("simulate", "no trace: give the file that sluice trace wrote");
+    interrupt_never_by_writing();
     if (outfile_check("simulate", csv) || outfile_check("simulate", svg))
         return 1;
     struct table *x = calloc(1, sizeof *x);

@@ -35,7 +35,13 @@ void interrupt_catch(void)
     sigaction(SIGTERM, &sa, NULL);
     if (signal(SIGHUP, SIG_IGN) != SIG_IGN) /* nohup(1) wants it ignored */
         sigaction(SIGHUP, &sa, NULL);
-    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write, and what was written is removed */
+    interrupt_never_by_writing();
+}
+
+void interrupt_never_by_writing(void)
+{
+    signal(SIGXFSZ, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
 }
 
 int interrupt_fail(const char *command, int rc, const struct sluice_error *e)

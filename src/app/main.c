@@ -2,6 +2,7 @@
 #include "app/commands.h"
 #include "app/opt.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,10 +42,12 @@ static void hold_standard_files(void)
             (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-/* A full disk or closed pipe shows only here. */
+/* A full disk or closed pipe shows only here.  A reader that has seen enough needs no word about it. */
 static int flushed(const char *command, int rc)
 {
-    return fflush(stdout) && !rc ? opt_fail(command, "cannot write to standard output") : rc;
+    if (fflush(stdout) ? errno != EPIPE : ferror(stdout))
+        return rc ? rc : opt_fail(command, "cannot write to standard output");
+    return ferror(stdout) ? 1 : rc;
 }
 
 int main(int argc, char **argv)

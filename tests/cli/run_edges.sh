@@ -37,6 +37,7 @@ head -c 1 "$tmp/json" | grep -q '{'; ok "run without standard error: whole JSON"
 [ $? = 1 ] && grep -q 'standard output' "$tmp/err"; ok "run without standard output" $?
 "$sluice" run -q -m $demo -n 4 2>"$tmp/err" <&-
 [ $? = 1 ] && grep -q 'standard input: cannot read' "$tmp/err"; ok "run without standard input" $?
+"$sluice" inspect $demo 2>"$tmp/err" | true; [ ! -s "$tmp/err" ]; ok "inspect: a reader that has seen enough" $?
 "$sluice" --version >/dev/full 2>/dev/null; [ $? = 1 ]; ok "--version to a full disk" $?
 
 # ---- a terminal that hangs up ends a command as Ctrl-C does; nohup(1) keeps it
@@ -48,6 +49,11 @@ kill -HUP $pid
 wait $pid
 rc=$?; [ $rc = 1 ] && [ -z "$(ls "$tmp/cut")" ] && grep -q interrupted "$tmp/err"; ok "synth: SIGHUP leaves nothing ($rc $(ls "$tmp/cut"))" $?
 rm "$tmp/text"
+rm -f "$tmp"/cut/*
+"$sluice" trace -q -m $demo --random 50 -n 10 -o "$tmp/t" && (ulimit -f 1; "$sluice" simulate "$tmp/t" --csv "$tmp/cut/x") >/dev/null 2>&1
+[ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ]; ok "simulate: a limit on file sizes is an error, and nothing stays ($(ls "$tmp/cut"))" $?
+(ulimit -f 1; exec "$sluice" trace -q -m $demo --random 50 -n 10 -o "$tmp/cut/x") 2>&1 | true
+[ -z "$(ls "$tmp/cut")" ]; ok "trace: nothing stays where nobody reads the error ($(ls "$tmp/cut"))" $?
 (trap '' HUP; exec "$sluice" run -q -m $demo -p hi -n 400 --ignore-eos --temp 0 --io-fault late=1ms --ram 24M) >"$tmp/text" 2>&1 &
 pid=$!
 for _ in $(seq 200); do [ -s "$tmp/text" ] && break; sleep 0.05; done 2>/dev/null
