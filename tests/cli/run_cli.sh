@@ -25,6 +25,13 @@ refused() { # want, command...
     ok "refused: ${*:2}  (exit $rc: $(head -3 "$tmp/err"))" "$1"
 }
 
+# Until a command can be interrupted: before, a signal is lost on it, as what a shell puts into the background ignores SIGINT.
+catches() { grep -q '^SigCgt:.*[2367abef]$' "/proc/$1/status" 2>/dev/null; } # pid: SIGINT, bit 1 of the mask
+await_handler() { # pid
+    for _ in $(seq 200); do catches "$1" && break; sleep 0.05; done
+    sleep 0.3
+}
+
 # ---- help and arguments
 for c in run inspect tokenize logits synth repack bench trace simulate; do
     "$sluice" $c --help >"$tmp/help" 2>&1 && grep -q '^Usage: sluice' "$tmp/help"
@@ -100,7 +107,7 @@ wait $pid
 # Ctrl-C while weights are being read: at once, and without a word about tokens.
 "$sluice" run -m $demo -p "$prompt" -n 4 --ram 24M --io-fault late=700ms >"$tmp/text" 2>"$tmp/err" &
 pid=$!
-sleep 0.4
+await_handler $pid
 kill -INT $pid
 wait $pid
 [ $? = 1 ] && [ "$(tail -1 "$tmp/err")" = "sluice run: interrupted" ] && ! grep -q tokens "$tmp/err"; rc=$?; ok "run: Ctrl-C while loading ($(head -2 "$tmp/err"))" $rc
@@ -185,11 +192,6 @@ for signal in INT TERM; do
 done
 
 # A read that waits for more of the prompt ends; a measurement of the disk does; where nothing looks at the first signal, a later second one ends it all.
-catches() { grep -q '^SigCgt:.*[2367abef]$' "/proc/$1/status" 2>/dev/null; } # pid: SIGINT, bit 1 of the mask
-await_handler() { # pid
-    for _ in $(seq 200); do catches "$1" && break; sleep 0.05; done
-    sleep 0.3
-}
 mkfifo "$tmp/in"
 exec 3<>"$tmp/in"
 printf 'Once upon' >&3
