@@ -42,10 +42,18 @@ static bool submit_unit(struct reread *r, uint32_t unit, uint32_t slot)
     return io_submit(r->ws->io, &read, 1) == 1;
 }
 
+/* The unit's largest run lies where that of the unit in the slot does: another layout's may reach beyond the slot, or into runs
+ * that restore does not read. */
+static bool fits_place(const struct reread *r, uint32_t unit, uint32_t own)
+{
+    const struct store_run *a = largest_run(r, unit), *b = largest_run(r, own);
+    return a && b && a->slot_off == b->slot_off;
+}
+
 static bool submit_one(struct reread *r)
 {
-    uint32_t slot = r->slots[random_below(r, r->n)], unit = unit_cache_unit(r->ws->cache, slot);
-    while (r->few && !largest_run(r, unit = random_below(r, r->ws->u->n_units)))
+    uint32_t slot = r->slots[random_below(r, r->n)], own = unit_cache_unit(r->ws->cache, slot), unit = own;
+    while (r->few && !fits_place(r, unit = random_below(r, r->ws->u->n_units), own))
         ;
     return submit_unit(r, unit, slot);
 }
@@ -117,10 +125,11 @@ int weight_store_probe(struct weight_store *ws, uint32_t n_slots, int depth, dou
         if (unit_cache_ready(ws->cache, i) && largest_run(&r, unit_cache_unit(ws->cache, i)))
             r.slots[r.n++] = i;
     int e = 0;
-    if (r.n >= (uint32_t)depth && depth > 0)
+    if (r.n >= (uint32_t)depth && depth > 0) {
         e = run_for(&r, depth, seconds, bytes_s);
-    if (!e && r.few && *bytes_s > 0)
-        e = restore(&r);
+        int again = r.few ? restore(&r) : 0; /* however little came, and whatever ended it */
+        e = e ? e : again;
+    }
     free(r.slots);
     if (e)
         return err_set(err, SLUICE_EIO, "probe read failed: %s", weight_store_reason(e));

@@ -526,6 +526,10 @@ static void test_probe(void **state)
             assert_int_equal(take_all(ws, 1, ids, 4, false, 1, NULL), 0);
             weight_store_get_stats(ws, &st);
             assert_int_equal(st.hits, 4);
+            /* However short, it leaves the units that were there. */
+            for (uint64_t k = 1; k < 9; k++)
+                assert_int_equal(weight_store_probe(ws, 3, 2, 0, k, &rate, NULL), 0);
+            assert_int_equal(take_all(ws, 1, ids, 4, false, 1, NULL), 0);
             cancel = 1; /* not in an hour: a probe of any length ends */
             assert_int_equal(weight_store_probe(ws, 0, 4, 3600, 1, &rate, NULL), SLUICE_ECANCELED);
             cancel = 0;
