@@ -34,6 +34,13 @@ bool qfew45k_avx2_run(uint32_t type, const struct q8_args *a);   /* Q4_K, Q5_K; 
 bool qiq_avx2_run(uint32_t type, const struct q8_args *a);       /* IQ1, IQ2, IQ3 */
 void qiq_avx2_init(void);                                        /* fills its books, once */
 
+/* Asks for a line, and for one AHEAD_FAR bytes further: see ahead.h. */
+static inline void q256_ask_twice(uintptr_t at)
+{
+    fetch_line(at);
+    fetch_line_l2(at + AHEAD_FAR);
+}
+
 /* Sets every matmul_q8. */
 void q_avx2_init(struct kern *k);
 

@@ -60,7 +60,7 @@ QDEC_INLINE void q6_four(const uint8_t *const s[4], const struct few_x *x, uintp
         QDEC_UNROLL
         for (int r = 0; r < 4; r++) {
             for (size_t l = n * (size_t)(4 * h + r) / 8; l < n * (size_t)(4 * h + r + 1) / 8; l++)
-                fetch_line(ahead + 64 * l);
+                q256_ask_twice(ahead + 64 * l);
             q6_half(s[r], h, q, bias, &part[r]);
             __asm__ volatile(
                 ""
@@ -135,7 +135,7 @@ QDEC_INLINE void xs_four(const uint8_t *const s[4], const int16_t (*scale)[8], c
         const __m256i m0 = qdec_load32(at + 64), m1 = qdec_load32(at + 96);
         const long long u = 0x0100010001000100 + 4 * i * 0x0101010101010101, v = u + 0x0202020202020202;
         for (size_t l = n * (size_t)i / 4; l < n * (size_t)(i + 1) / 4; l++)
-            fetch_line(ahead + 64 * l);
+            q256_ask_twice(ahead + 64 * l);
         QDEC_UNROLL
         for (int r = 0; r < 4; r++) {
             __m256i w = qdec_load32(s[r] + 8 + 32 * i);

@@ -89,7 +89,7 @@ QDEC_INLINE __m256 k45_step(uint32_t type, const uint8_t *const s[8], const int8
             __m256i x0 = qdec_load32((const uint8_t *)x + 64 * i),
                     x1 = qdec_load32((const uint8_t *)x + 64 * i + 32);
             for (size_t l = lines * k / 8; l < lines * (k + 1) / 8; l++)
-                fetch_line(ahead + 64 * l);
+                q256_ask_twice(ahead + 64 * l);
             QDEC_UNROLL
             for (int r = 0; r < 4; r++) {
                 const int row = 4 * g + r;
