@@ -100,7 +100,7 @@ cp $demo "$tmp/$(printf 'm\377')"
 ok "run --json: a model's name that is not UTF-8" $?
 
 # ---- bench: each budget of a sweep has a peak of its own, and a context of what is measured
-"$sluice" bench -q -m $demo -p 64 -n 2 -r 1 --sweep unlimited,17M --csv "$tmp/s.csv" >/dev/null 2>"$tmp/err"
+"$sluice" bench -q -m $demo -p 64 -n 2 -r 1 --probe 0.05 --sweep unlimited,17M --csv "$tmp/s.csv" >/dev/null 2>"$tmp/err"
 ok "bench: a budget that holds what is measured, and no context of 4096 ($(head -1 "$tmp/err"))" $?
 case ${B:-build} in
 *san* | *arm64*) ;;

@@ -69,6 +69,9 @@ static void test_rss(void **state)
     assert_true(mem_peak_rss() >= before + n / 2);
     mem_unmap(p, n);
     assert_true(mem_rss() < before + n / 2); /* given back at once */
+    assert_true(mem_peak_rss() >= before + n / 2);
+    mem_reset_peak_rss();
+    assert_true(mem_peak_rss() < before + n / 2);
 }
 
 static void check_bytes(uint64_t n, const char *want)
