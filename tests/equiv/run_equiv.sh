@@ -28,9 +28,9 @@ for name in $models; do
 done
 
 if [ -x "$B/sluice" ]; then
-    n=600 n_f32=40 short=
+    n=600 short=
     # Plain C takes most of the time under the thread sanitizer, and its threads meet as those of any level do: once.
-    case $B in *tsan*) n=32 n_f32=32 short=short ;; *asan* | *arm64*) n=48 ;; esac
+    case $B in *tsan*) n=48 short=short ;; *asan* | *arm64*) n=48 ;; esac
     n=${EQUIV_TOKENS:-$n}
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/equiv.XXXXXX")
     trap 'rm -rf "$tmp"' EXIT
@@ -45,7 +45,7 @@ if [ -x "$B/sluice" ]; then
         --type q4_k,q6_k,iq4_xs,q5_k,iq3_s --seed 1 && one "$tmp/hybrid.gguf" "$n" q8 $short
     rm -f "$tmp"/*.gguf
     synth moe.gguf --arch qwen3moe --layers 3 --hidden 512 --experts 32 --top-k 4 --ff 256 --vocab 1024 \
-        --type mix --seed 2 && one "$tmp/moe.gguf" "$n" q8 $short && one "$tmp/moe.gguf" $n_f32 f32 $short
+        --type mix --seed 2 && one "$tmp/moe.gguf" "$n" q8 $short && one "$tmp/moe.gguf" 40 f32 $short
     rm -f "$tmp"/*.gguf
     synth dense.gguf --arch qwen3 --layers 3 --hidden 512 --ff 1024 --vocab 1024 --type q4_0,q8_0,iq2_xs --seed 3 &&
         one "$tmp/dense.gguf" "$n" q8
