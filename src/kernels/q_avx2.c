@@ -8,6 +8,7 @@
 enum {
     FEW_TOKENS = 4,  /* at once, for each row that is unpacked */
     MANY_TOKENS = 6, /* from here on unpacking a panel pays */
+    CHUNK_ROWS = 32, /* which several tokens meet one by one */
 };
 
 QDEC_INLINE void q256_prefetch(const uint8_t *p, size_t ahead, size_t n)
@@ -136,15 +137,53 @@ QDEC_INLINE void q256_few(uint32_t type, const struct q8_args *a, uint32_t t0, c
         q256_few_32(type, a, t0, T);
 }
 
+/* From how many tokens on a panel beats the functions for one token, which K types, IQ4_XS and TQ2_0 have. */
+QDEC_INLINE uint32_t q256_one_by_one_below(uint32_t type)
+{
+    switch (type) {
+    case DTYPE_Q2_K: case DTYPE_Q4_K: return 16;
+    case DTYPE_TQ2_0: return 32;
+    case DTYPE_Q3_K: case DTYPE_Q5_K: return 8;
+    case DTYPE_Q6_K: case DTYPE_IQ4_XS: return 6;
+    default: return 0;
+    }
+}
+
+/* Some rows at a time, which the second cache holds, token by token. */
+static void q256_one_by_one(uint32_t type, const struct q8_args *a)
+{
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += CHUNK_ROWS) {
+        const bool last = a->n_rows - r0 <= CHUNK_ROWS;
+        struct kern_acts x = *a->x;
+        if (!last)
+            x.next = NULL; /* what follows */
+        for (uint32_t t = 0; t < a->n_tok; t++) {
+            const int32_t token = (int32_t)q8_token(a, t);
+            struct q8_args one = *a;
+            one.w += r0 * a->row_bytes;
+            one.n_rows = last ? a->n_rows - r0 : CHUNK_ROWS;
+            one.x = &x;
+            one.idx = &token;
+            one.n_tok = 1;
+            one.out += t * a->ld_out + r0;
+            if (!qlanes256_avx2_run(type, &one) && !qfew45k_avx2_run(type, &one))
+                qfew256_avx2_run(type, &one);
+        }
+    }
+}
+
 QDEC_INLINE void q256_matmul(uint32_t type, const struct q8_args *a)
 {
     uint32_t t = 0;
+    if (a->n_tok < q256_one_by_one_below(type)) {
+        q256_one_by_one(type, a);
+        return;
+    }
     if (a->n_tok >= MANY_TOKENS) {
         qpanel_avx2_run(type, a);
         return;
     }
-    if (qfew32_avx2_run(type, a) || qlanes256_avx2_run(type, a) || qfew45k_avx2_run(type, a) ||
-        qfew256_avx2_run(type, a) || qiq_avx2_run(type, a))
+    if (qfew32_avx2_run(type, a) || qiq_avx2_run(type, a))
         return;
     for (; t < a->n_tok; t += FEW_TOKENS)
         q256_few(type, a, t, a->n_tok - t < FEW_TOKENS ? a->n_tok - t : FEW_TOKENS);
