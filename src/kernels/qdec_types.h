@@ -20,12 +20,15 @@
 #if defined(QDEC_ONE_COPY)
 #define QDEC_INLINE static inline
 #define QDEC_UNROLL
+#define QDEC_ROLL
 #elif defined(__clang__)
 #define QDEC_INLINE static inline __attribute__((always_inline))
 #define QDEC_UNROLL _Pragma("clang loop unroll(full)")
+#define QDEC_ROLL _Pragma("clang loop unroll(disable)")
 #else
 #define QDEC_INLINE static inline __attribute__((always_inline))
 #define QDEC_UNROLL _Pragma("GCC unroll 32")
+#define QDEC_ROLL _Pragma("GCC unroll 1")
 #endif
 
 QDEC_INLINE bool qdec_has_min(uint32_t type)

@@ -1,8 +1,9 @@
 /* qfew256_avx512: q8 products of the K types, IQ4_XS and TQ2_0 with few tokens, AVX-512 VNNI.
  *
- * A step takes a block of 256 weights of 16 rows, four rows at a time.  Weights stay in the order in which
- * their bytes yield them, and the activations, which all rows share, are put into that order once.  Scales,
- * mins and d are unpacked for four rows together, a row to each 128-bit lane.
+ * A step takes a block of 256 weights of 16 rows, or two blocks of 8 rows, four rows at a time.  Weights stay in the
+ * order in which their bytes yield them, and the activations, which all rows share, are put into that order once.
+ * Scales, mins and d are unpacked for four rows together, a row to each 128-bit lane.  A step's sums fill a register:
+ * 16 rows, or the first block's 8 rows below the second's.
  * See q_avx512.h and quant.h for the arithmetic, qdec_x86.h for the types. */
 #include "kernels/ahead.h"
 #include "kernels/q_avx512.h"
@@ -29,7 +30,7 @@ QDEC_INLINE __m512i few_lanes(const uint8_t *const w[4], size_t at)
     return _mm512_inserti32x4(v, qdec_load16(w[3] + at), 3);
 }
 
-/* Four registers, row 4i + k in lane k of v[i], to one of 16 rows: each lane's sum, or its dword 0. */
+/* Four registers, a row in each lane, to one of the 16 in order: each lane's sum, or its dword 0. */
 QDEC_INLINE __m512i few_rows_in_order(__m512i v)
 {
     const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
@@ -58,11 +59,11 @@ QDEC_INLINE size_t few_d_at(uint32_t type)
 /* Whether there is a sum of scale or min times sums of activations besides the products. */
 QDEC_INLINE bool few_extra(uint32_t type) { return qdec_has_min(type) || type == DTYPE_Q3_K; }
 
-/* Whether asking twice pays: of the rate at which memory is read, 0.83 became 0.91 to 1 for these, and 0.98 0.96 for
- * the others. */
-QDEC_INLINE bool few_far(uint32_t type)
+/* Rows abreast.  Of reading, 16 and 8: IQ4_XS 0.83 and 0.93, Q4_K 0.87 and 0.94; but what has few bits is bound by its
+ * instructions, and activations cost twice as many with 8 (Q2_K 0.87 and 0.76). */
+QDEC_INLINE size_t few_abreast(uint32_t type)
 {
-    return type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q6_K || type == DTYPE_IQ4_XS;
+    return type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q6_K || type == DTYPE_IQ4_XS ? 8 : 16;
 }
 
 /* ---- scales ---- */
@@ -204,7 +205,7 @@ QDEC_INLINE __m512i few_move(__m512i v, int from, int to)
 QDEC_INLINE void few_unpack(uint32_t type, const uint8_t *w, __m512i q[4])
 {
     const __m512i m2 = _mm512_set1_epi8(3), m4 = _mm512_set1_epi8(15);
-    __m512i v, u;
+    __m512i v = _mm512_setzero_si512(), u;
     switch (type) {
     case DTYPE_Q2_K: case DTYPE_TQ2_0:
         v = few_load_once(type == DTYPE_Q2_K ? w + 16 : w);
@@ -350,92 +351,140 @@ QDEC_INLINE __m512i few_extra_dot(uint32_t type, const struct few_head *h, const
 
 /* ---- a step ---- */
 
+/* Groups of four rows in a step. */
+enum { GROUPS = 4 };
+
 struct few_step {
     const uint8_t *w;
-    const size_t *row;      /* [16]: where each row is from w on */
-    const int8_t *q[MAX_T]; /* 256 of each token */
+    const size_t *row;      /* where each row is from w on */
+    const int8_t *q[MAX_T]; /* 256 of each token and block */
     const int16_t *sum16[MAX_T];
     const float *d[MAX_T];
-    uintptr_t near, far; /* memory to ask for: as much as the step reads, in its own order, each line once */
+    uintptr_t ahead; /* memory to ask for: as much as the step reads, in its own order, each line once */
 };
 
-QDEC_INLINE void few_add(uint32_t type, const __m512i fold[4], const __m512i extra[4], __m512 d, __m512 m,
-                         float x_scale, __m512 *acc)
+/* acc += a * b; c < 0: of 16 rows, else of 8, with half c of a and b. */
+QDEC_INLINE __m512 few_fma(__m512 a, __m512 b, int c, __m512 acc)
 {
-    __m512i sum = q512_fold_lanes(q512_fold_lanes(fold[0], fold[1]), q512_fold_lanes(fold[2], fold[3]));
-    __m512i more = few_extra(type) ? few_lane_sums(extra) : _mm512_setzero_si512();
-    __m512 dx = _mm512_set1_ps(x_scale);
-    if (type == DTYPE_Q3_K)
-        sum = _mm512_srai_epi32(_mm512_add_epi32(sum, more), 8);
-    *acc = _mm512_fmadd_ps(_mm512_mul_ps(d, dx), _mm512_cvtepi32_ps(sum), *acc);
-    if (qdec_has_min(type))
-        *acc = _mm512_fmadd_ps(_mm512_mul_ps(m, dx), _mm512_cvtepi32_ps(more), *acc);
+    if (c < 0)
+        return _mm512_fmadd_ps(a, b, acc);
+    __m256 x = c ? _mm512_extractf32x8_ps(a, 1) : _mm512_castps512_ps256(a);
+    __m256 y = c ? _mm512_extractf32x8_ps(b, 1) : _mm512_castps512_ps256(b);
+    return _mm512_castps256_ps512(_mm256_fmadd_ps(x, y, _mm512_castps512_ps256(acc)));
 }
 
-QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const int T, __m512 *acc)
+QDEC_INLINE void few_add(uint32_t type, const __m512i fold[GROUPS], const __m512i extra[GROUPS], __m512 d, __m512 m,
+                         const float *x_scale, uint32_t n_blocks, __m512 *acc)
 {
-    const size_t bytes = qdec_bytes(type);
-    struct few_x x[MAX_T];
-    __m512i raw[4], fold[MAX_T][4], extra[MAX_T][4];
-    uint32_t stored[16] __attribute__((aligned(64)));
+    const bool two = few_abreast(type) == 8;
+    __m512i sum = q512_fold_lanes(q512_fold_lanes(fold[0], fold[1]), q512_fold_lanes(fold[2], fold[3]));
+    __m512i more = few_extra(type) ? few_lane_sums(extra) : _mm512_setzero_si512();
+    __m512 dx = _mm512_set1_ps(x_scale[0]);
+    if (two)
+        dx = _mm512_mask_mov_ps(dx, 0xff00, _mm512_set1_ps(x_scale[n_blocks - 1]));
+    if (type == DTYPE_Q3_K)
+        sum = _mm512_srai_epi32(_mm512_add_epi32(sum, more), 8);
     QDEC_UNROLL
-    for (int t = 0; t < T; t++)
-        x[t] = few_activations(type, s->q[t], s->sum16[t]);
-    QDEC_UNROLL
-    for (int g = 0; g < 4; g++) {
-        const uint8_t *w[4];
-        struct few_head head;
-        __m512i part[MAX_T][4];
-        for (int r = 0; r < 4; r++)
-            w[r] = s->w + s->row[4 * g + r];
-        few_unpack_head(type, w, &head);
-        QDEC_UNROLL
-        for (int r = 0; r < 4; r++) {
-            const size_t line = (4 * (size_t)g + (size_t)r) * bytes / 64,
-                         end = (4 * (size_t)g + (size_t)r + 1) * bytes / 64;
-            __m512i q[4], scale[4];
-            __asm__ volatile("" ::: "memory"); /* row by row: else all that is asked for comes in one burst */
-            QDEC_UNROLL
-            for (size_t i = line; i < end; i++) {
-                fetch_line(s->near + 64 * i);
-                if (few_far(type))
-                    fetch_line_l2(s->far + 64 * i);
-            }
-            few_unpack(type, w[r], q);
-            few_scales(type, &head, r, w[r], scale);
-            QDEC_UNROLL
-            for (int t = 0; t < T; t++)
-                part[t][r] = few_dot(type, q, scale, w[r], &x[t]);
-            if (type == DTYPE_Q2_K)
-                stored[4 * g + r] = qdec_u32(w[r] + 80);
-            else if (!few_d_in_head(type))
-                stored[4 * g + r] = qdec_u16(w[r] + few_d_at(type));
-        }
-        raw[g] = few_d_in_head(type) ? head.raw : _mm512_setzero_si512();
-        QDEC_UNROLL
-        for (int t = 0; t < T; t++) {
-            fold[t][g] = q512_fold4(part[t]);
-            extra[t][g] = few_extra(type) ? few_extra_dot(type, &head, &x[t]) : _mm512_setzero_si512();
-        }
+    for (uint32_t c = 0; c < 2; c++) {
+        if (c >= n_blocks)
+            break;
+        *acc = few_fma(_mm512_mul_ps(d, dx), _mm512_cvtepi32_ps(sum), two ? (int)c : -1, *acc);
+        if (qdec_has_min(type))
+            *acc = few_fma(_mm512_mul_ps(m, dx), _mm512_cvtepi32_ps(more), two ? (int)c : -1, *acc);
     }
-    __m512i dm = few_d_in_head(type) ? few_lane_firsts(raw) : _mm512_load_si512(stored);
+}
+
+/* What rows' products need besides their sums; a row to each lane, or a dword. */
+struct few_sums {
+    __m512i fold[MAX_T][GROUPS], extra[MAX_T][GROUPS];
+    __m512i raw[GROUPS];
+    uint32_t stored[16] __attribute__((aligned(64)));
+};
+
+/* Rows 4g .. 4g + 3 of block c. */
+QDEC_INLINE void few_group_sums(uint32_t type, const struct few_step *s, const struct few_x x[MAX_T], const size_t c,
+                                const size_t g, const int T, struct few_sums *o)
+{
+    const size_t bytes = qdec_bytes(type), rows = few_abreast(type), at = c * (rows / 4) + g;
+    const uintptr_t ahead = s->ahead + c * rows * bytes;
+    const uint8_t *w[4];
+    struct few_head head;
+    __m512i part[MAX_T][4];
+    for (size_t r = 0; r < 4; r++)
+        w[r] = s->w + s->row[4 * g + r] + c * bytes;
+    few_unpack_head(type, w, &head);
+    QDEC_UNROLL
+    for (size_t r = 0; r < 4; r++) {
+        const size_t row = 4 * g + r, end = ((row + 1) * bytes + (row + 1 == rows ? 63 : 0)) / 64;
+        __m512i q[4], scale[4];
+        __asm__ volatile("" ::: "memory"); /* row by row: else all that is asked for comes in one burst */
+        QDEC_UNROLL
+        for (size_t i = row * bytes / 64; i < end; i++)
+            fetch_line(ahead + 64 * i);
+        few_unpack(type, w[r], q);
+        few_scales(type, &head, (int)r, w[r], scale);
+        QDEC_UNROLL
+        for (int t = 0; t < T; t++)
+            part[t][r] = few_dot(type, q, scale, w[r], &x[t]);
+        if (type == DTYPE_Q2_K)
+            o->stored[4 * at + r] = qdec_u32(w[r] + 80);
+        else if (!few_d_in_head(type))
+            o->stored[4 * at + r] = qdec_u16(w[r] + few_d_at(type));
+    }
+    if (few_d_in_head(type))
+        o->raw[at] = head.raw;
+    QDEC_UNROLL
+    for (int t = 0; t < T; t++) {
+        o->fold[t][at] = q512_fold4(part[t]);
+        if (few_extra(type))
+            o->extra[t][at] = few_extra_dot(type, &head, &x[t]);
+    }
+}
+
+QDEC_INLINE void few_step(uint32_t type, const struct few_step *s, const uint32_t n_blocks, const int T, __m512 *acc)
+{
+    const size_t per_block = few_abreast(type) / 4;
+    struct few_sums o;
+    size_t blocks = n_blocks;
+    if (per_block < GROUPS)
+        __asm__("" : "+r"(blocks)); /* else two turns would be unrolled in spite of it all */
+    /* Not unrolled: the CPU takes an instruction that asks for memory, a request a step, for one with a stride and asks
+     * further ahead by itself, but only where the stride is short (docs/EXPERIMENTS.md). */
+    QDEC_ROLL
+    for (size_t c = 0; c < blocks; c++) {
+        struct few_x x[MAX_T];
+        QDEC_UNROLL
+        for (int t = 0; t < T; t++)
+            x[t] = few_activations(type, s->q[t] + 256 * c, s->sum16[t] + 16 * c);
+        QDEC_UNROLL
+        for (size_t g = 0; g < per_block; g++)
+            few_group_sums(type, s, x, c, g, T, &o);
+    }
+    for (size_t g = per_block * n_blocks; g < GROUPS; g++) { /* not used, but defined */
+        o.raw[g] = _mm512_setzero_si512();
+        for (int t = 0; t < T; t++)
+            o.fold[t][g] = o.extra[t][g] = _mm512_setzero_si512();
+        memset(o.stored + 4 * g, 0, 4 * sizeof *o.stored);
+    }
+    __m512i dm = few_d_in_head(type) ? few_lane_firsts(o.raw) : _mm512_load_si512(o.stored);
     __m512 d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(dm)), m = _mm512_setzero_ps();
     if (qdec_has_min(type))
         m = _mm512_xor_ps(_mm512_set1_ps(-0.0f),
                           _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(dm, 16))));
     QDEC_UNROLL
     for (int t = 0; t < T; t++)
-        few_add(type, fold[t], extra[t], d, m, *s->d[t], &acc[t]);
+        few_add(type, o.fold[t], o.extra[t], d, m, s->d[t], n_blocks, &acc[t]);
 }
 
 QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, const int T)
 {
-    const size_t bytes = qdec_bytes(type);
-    struct ahead near = ahead_begin(a, 16 * a->row_bytes), far = ahead_begin(a, 16 * a->row_bytes + AHEAD_FAR);
-    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 16) {
-        const uint32_t nr = a->n_rows - r0 < 16 ? a->n_rows - r0 : 16;
+    const size_t bytes = qdec_bytes(type), rows = few_abreast(type);
+    const uint32_t per_step = (uint32_t)(16 / rows);
+    struct ahead ahead = ahead_begin(a, ahead_distance(rows * a->row_bytes));
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += (uint32_t)rows) {
+        const uint32_t nr = a->n_rows - r0 < rows ? a->n_rows - r0 : (uint32_t)rows;
         size_t row[16]; /* rows that are not there are the last one again */
-        for (uint32_t r = 0; r < 16; r++)
+        for (uint32_t r = 0; r < rows; r++)
             row[r] = (r < nr ? r : nr - 1) * a->row_bytes;
         struct few_step s = {.w = a->w + r0 * a->row_bytes, .row = row};
         __m512 acc[MAX_T];
@@ -443,27 +492,29 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
             q8_token_at(a, t0 + (uint32_t)t, 256, &s.q[t], &s.d[t], &s.sum16[t]);
             acc[t] = _mm512_setzero_ps();
         }
-        for (uint32_t b = 0; b < a->n / 256; b++) {
-            s.near = near.at;
-            s.far = far.at;
-            few_step(type, &s, T, acc);
-            s.w += bytes;
-            ahead_advance(&near, 16 * bytes);
-            ahead_advance(&far, 16 * bytes);
+        for (uint32_t b = a->n / 256 / per_step; b; b--) {
+            s.ahead = ahead.at;
+            few_step(type, &s, per_step, T, acc);
+            s.w += per_step * bytes;
+            ahead_advance(&ahead, 16 * bytes);
             for (int t = 0; t < T; t++) {
-                s.q[t] += 256;
-                s.sum16[t] += 16;
-                s.d[t]++;
+                s.q[t] += per_step * 256;
+                s.sum16[t] += per_step * 16;
+                s.d[t] += per_step;
             }
         }
+        if (per_step == 2 && a->n % 512) {
+            s.ahead = ahead.at;
+            few_step(type, &s, 1, T, acc);
+            ahead_advance(&ahead, rows * bytes);
+        }
         for (int t = 0; t < T; t++)
-            _mm512_mask_storeu_ps(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1),
-                                  acc[t]);
+            _mm512_mask_storeu_ps(a->out + (t0 + (uint32_t)t) * a->ld_out + r0, (__mmask16)((1u << nr) - 1), acc[t]);
     }
 }
 
-/* One function for each type and number of tokens at once.  Several tokens at once here only where that is quicker than
- * q_avx512.c's way of row after row: four tokens of Q6_K 360 against 490 Gop/s there, of Q3_K 425 against 475 (Zen 5). */
+/* One function for each type and number of tokens at once.  Several tokens at once here only where that is quicker
+ * than q_avx512.c's way of row after row: four tokens of Q6_K 360 against 490 Gop/s there, of Q3_K 425 against 475 (Zen 5). */
 #define DEFINE(T, TYPE) \
     static void few##T##_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, T); }
 DEFINE(1, Q2_K)

@@ -52,8 +52,8 @@ QDEC_INLINE __m512i few_lookup(const int8_t *table, int bias, __m512i index)
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), index);
 }
 
-/* What a step of a row is made of, each byte loaded as rarely as registers allow, since most of these loads cross a line:
- * bytes 0 .. 63, and those behind them (NVFP4: the last 16; Q5_0: from byte 56 on). */
+/* What a step of a row is made of, each byte loaded as rarely as registers allow, since most of these loads cross a
+ * line: bytes 0 .. 63, and those behind them (NVFP4: the last 16; Q5_0: from byte 56 on). */
 struct few_raw { __m512i v, w; };
 
 QDEC_INLINE struct few_raw few_raw_load(uint32_t type, const uint8_t *s)

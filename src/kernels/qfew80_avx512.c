@@ -11,7 +11,7 @@
 #include "kernels/ahead.h"
 #include "kernels/q_avx512.h"
 
-enum { ROWS = 4, STEP = 128, MAX_T = 4, BYTES = STEP / 32 * 34, TAIL_BYTES = 192, AT_LEAST = 12 << 10 };
+enum { ROWS = 4, STEP = 128, MAX_T = 4, BYTES = STEP / 32 * 34, TAIL_BYTES = 192 };
 
 /* Words of two registers, 64 bytes side by side. */
 #define WORD8(b) \
@@ -147,7 +147,7 @@ QDEC_INLINE void few_advance(struct few_step *s, struct ahead *ahead, uint32_t s
 QDEC_INLINE void few_rows(const struct q8_args *a, uint32_t t0, const int T)
 {
     const uint32_t n_steps = a->n / STEP, left = a->n % STEP / 32;
-    struct ahead ahead = ahead_begin(a, ROWS * a->row_bytes < AT_LEAST ? AT_LEAST : ROWS * a->row_bytes);
+    struct ahead ahead = ahead_begin(a, ahead_distance(ROWS * a->row_bytes));
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += ROWS) {
         const uint32_t nr = a->n_rows - r0 < ROWS ? a->n_rows - r0 : ROWS;
         struct few_step s = {.ahead = ahead.at};
