@@ -108,8 +108,8 @@ uint32_t weight_store_spare(const struct weight_store *ws, uint32_t il);
  * worth keeping from the cache, unless it has room for all. */
 uint32_t weight_store_spare_sweep(const struct weight_store *ws, uint32_t il);
 
-/* Advice: these experts of layer il are likely soon, most likely first; nearer layers go first.  Waits in user space; at most two
- * such units (of small ones a few more) are at the drive, only while no demand read waits; never evicts what the current ticket wants. */
+/* Advice: these experts of layer il are likely soon, most likely first; nearer layers go first.  Waits in user space; at most three
+ * such units (of large ones two) are at the drive, only while no demand read waits; never evicts what the current ticket wants. */
 void weight_store_hint(struct weight_store *ws, uint32_t il, const int32_t *ids, uint32_t n);
 /* For large passes.  Where there is no ticket, or the current one is ordered and wants nearly all experts of its
  * layer, layer il's ticket, which comes next, will want nearly all of its: they are read in ascending order once

@@ -636,8 +636,8 @@ void weight_store_hint(struct weight_store *ws, uint32_t il, const int32_t *ids,
 
 static bool hint_room(const struct weight_store *ws)
 {
-    bool more = ws->hint_bytes < STORE_HINT_BYTES && ws->n_hint_units < ws->n_slots / STORE_HINT_SLOTS;
-    return (ws->n_hint_units < STORE_HINT_UNITS || more) && weight_store_room(ws, UNITS_MAX_PARTS);
+    uint32_t most = ws->hint_bytes < STORE_HINT_BYTES ? STORE_HINT_UNITS : STORE_HINT_LARGE;
+    return ws->n_hint_units < most && weight_store_room(ws, UNITS_MAX_PARTS);
 }
 
 /* Only into idle time: nothing on demand at the drive, nothing wanted that has no slot yet. */

@@ -22,9 +22,9 @@
 
 enum {
     STORE_BATCH = 64,     /* reads gathered for one submission */
-    STORE_HINT_UNITS = 2,       /* hinted units at the drive, */
-    STORE_HINT_BYTES = 5 << 20, /* and more up to so many bytes: as long as the next dense part takes, about; */
-    STORE_HINT_SLOTS = 16,      /* but of so many slots not more than one is given away for it */
+    STORE_HINT_UNITS = 3,       /* hinted units at the drive, */
+    STORE_HINT_LARGE = 2,       /* or two where these are */
+    STORE_HINT_BYTES = 5 << 20, /* so many bytes, which take as long as the next dense part, about */
     STORE_LAST_HINTS = 3,       /* so many units that are worth reading next make STORE_LAST_OF pointless */
     STORE_WARM_DEEP = 8,  /* units of an earlier run at the drive while the caller is idle */
     STORE_GIVE_UNITS = 4, /* with so many ahead of its caller, an ordered ticket's hits keep their slots */
