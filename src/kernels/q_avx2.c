@@ -183,7 +183,7 @@ QDEC_INLINE void q256_matmul(uint32_t type, const struct q8_args *a)
         qpanel_avx2_run(type, a);
         return;
     }
-    if (qfew32_avx2_run(type, a) || qiq_avx2_run(type, a))
+    if (qfew32_avx2_run(type, a) || qiq_avx2_run(type, a) || qbits_avx2_run(type, a))
         return;
     for (; t < a->n_tok; t += FEW_TOKENS)
         q256_few(type, a, t, a->n_tok - t < FEW_TOKENS ? a->n_tok - t : FEW_TOKENS);

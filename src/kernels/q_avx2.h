@@ -32,6 +32,7 @@ bool qfew256_avx2_run(uint32_t type, const struct q8_args *a);
 bool qlanes256_avx2_run(uint32_t type, const struct q8_args *a); /* Q2_K, Q3_K; its scratch is a's */
 bool qfew45k_avx2_run(uint32_t type, const struct q8_args *a);   /* Q4_K, Q5_K; its scratch is a's */
 bool qiq_avx2_run(uint32_t type, const struct q8_args *a);       /* IQ1, IQ2, IQ3 */
+bool qbits_avx2_run(uint32_t type, const struct q8_args *a);     /* Q1_0, Q2_0; its scratch is a's */
 void qiq_avx2_init(void);                                        /* fills its books, once */
 
 /* Asks for a line, and for one AHEAD_FAR bytes further: see ahead.h. */

@@ -1,0 +1,105 @@
+/* qbits_avx2: q8 products of Q1_0 and Q2_0 with one token, AVX2, rows in lanes.
+ *
+ * The same four bytes of 8 rows make a register (a 4x4 transpose of 16 bytes of each); a shift and a mask take one
+ * weight out of each byte, and activations, put in that order once for all rows, meet them: nothing crosses lanes.
+ * See q_avx2.h and quant.h for the arithmetic. */
+#include "kernels/ahead.h"
+#include "kernels/q_avx2.h"
+
+/* Bits of a weight; a byte's weights are neighbours. */
+QDEC_INLINE int bits_of(uint32_t type) { return type == DTYPE_Q1_0 ? 1 : 2; }
+
+/* Dword i of row r to lane r of v[i]: bytes 2 .. 17 of 8 blocks. */
+QDEC_INLINE void bits_load(const uint8_t *const s[8], __m256i v[4])
+{
+    __m256i p[4];
+    QDEC_UNROLL
+    for (int r = 0; r < 4; r++)
+        p[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(qdec_load16(s[r] + 2)), qdec_load16(s[r + 4] + 2), 1);
+    __m256i a = _mm256_unpacklo_epi32(p[0], p[1]), b = _mm256_unpackhi_epi32(p[0], p[1]);
+    __m256i c = _mm256_unpacklo_epi32(p[2], p[3]), d = _mm256_unpackhi_epi32(p[2], p[3]);
+    v[0] = _mm256_unpacklo_epi64(a, c);
+    v[1] = _mm256_unpackhi_epi64(a, c);
+    v[2] = _mm256_unpacklo_epi64(b, d);
+    v[3] = _mm256_unpackhi_epi64(b, d);
+}
+
+/* A block of 8 rows.  x: activations in the order of the fields; sum: of each 32. */
+QDEC_INLINE __m256 bits_step(uint32_t type, const uint8_t *const s[8], const int8_t *x, const int32_t *sum, const float *dx,
+                             __m256 acc)
+{
+    const int bits = bits_of(type), fields = 8 / bits;
+    uint16_t d_raw[8] __attribute__((aligned(16)));
+    __m256i v[4];
+    QDEC_UNROLL
+    for (int r = 0; r < 8; r++)
+        d_raw[r] = qdec_u16(s[r]);
+    bits_load(s, v);
+    const __m256 d = q256_d(type, d_raw);
+    QDEC_UNROLL
+    for (int b = 0; b < 4 / bits; b++) { /* product blocks: of one dword, of two */
+        __m256i words = _mm256_setzero_si256(); /* at most 3 * 127 * 2 * 8 = 6096 */
+        QDEC_UNROLL
+        for (int w = 0; w < bits; w++)
+            QDEC_UNROLL
+            for (int f = 0; f < fields; f++) {
+                __m256i q = _mm256_srli_epi16(v[b * bits + w], bits * f);
+                q = _mm256_and_si256(q, qdec_set1((1 << bits) - 1));
+                __m256i xf = _mm256_set1_epi32((int)qdec_u32((const uint8_t *)x + 32 * b + 4 * (w * fields + f)));
+                words = _mm256_add_epi16(words, _mm256_maddubs_epi16(q, xf));
+            }
+        /* Q1_0: 0, 1 are -1, 1; Q2_0: 0 .. 3 are -1 .. 2 */
+        __m256i isum = _mm256_madd_epi16(words, _mm256_set1_epi16(bits == 1 ? 2 : 1));
+        isum = _mm256_sub_epi32(isum, _mm256_set1_epi32(sum[b]));
+        acc = _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_set1_ps(dx[b])), _mm256_cvtepi32_ps(isum), acc);
+    }
+    return acc;
+}
+
+QDEC_INLINE void bits_rows(uint32_t type, const struct q8_args *a)
+{
+    const size_t bytes = qdec_bytes(type), token = q8_token(a, 0);
+    const uint32_t fields = 8 / (uint32_t)bits_of(type), n_blocks = a->n / qdec_elems(type), per = qdec_elems(type) / 32;
+    const float *d = a->x->d + token * (a->n / 32);
+    const int8_t *q = a->x->q + token * a->n;
+    const int16_t *sum16 = a->x->sum16 + token * (a->n / 16);
+    int32_t *sum = a->scratch;
+    int8_t *x = (int8_t *)(sum + a->n / 32);
+    for (uint32_t i = 0; i < a->n; i++) { /* byte k of a dword has weights fields * k .. */
+        const uint32_t in = i % (4 * fields);
+        x[i - in + in % fields * 4 + in / fields] = q[i];
+    }
+    for (uint32_t i = 0; i < a->n / 32; i++)
+        sum[i] = sum16[2 * i] + sum16[2 * i + 1];
+    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in its own order */
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
+        const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
+        const uint8_t *s[8]; /* rows that are not there are the last one again */
+        for (uint32_t r = 0; r < 8; r++)
+            s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
+        __m256 acc = _mm256_setzero_ps();
+        for (uint32_t b = 0; b < n_blocks; b++, ahead_advance(&ahead, 8 * bytes)) {
+            QDEC_UNROLL
+            for (size_t i = 0; i < 8 * bytes; i += 64)
+                fetch_line(ahead.at + i);
+            acc = bits_step(type, s, x + b * qdec_elems(type), sum + b * per, d + b * per, acc);
+            for (uint32_t r = 0; r < 8; r++)
+                s[r] += bytes;
+        }
+        q256_store(a->out + r0, nr, acc);
+    }
+}
+
+static void bits_q1_0(const struct q8_args *a) { bits_rows(DTYPE_Q1_0, a); }
+static void bits_q2_0(const struct q8_args *a) { bits_rows(DTYPE_Q2_0, a); }
+
+bool qbits_avx2_run(uint32_t type, const struct q8_args *a)
+{
+    if (a->n_tok != 1 || (type != DTYPE_Q1_0 && type != DTYPE_Q2_0))
+        return false;
+    if (type == DTYPE_Q1_0)
+        bits_q1_0(a);
+    else
+        bits_q2_0(a);
+    return true;
+}
