@@ -3,6 +3,7 @@
 
 #include "app/opt.h"
 #include "app/readall.h"
+#include "base/bytes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +11,11 @@
 static const char magic[8] = {'S', 'L', 'T', 'R', 'A', 'C', 'E', '1'};
 enum { MAX_LAYERS = 4096, MAX_EXPERTS = 65536, MAX_UNITS = 1 << 26, MAX_TOK = 1 << 20 };
 
-static void put(FILE *f, uint64_t v, int n_bytes)
+static void put(FILE *f, uint64_t v, size_t n_bytes)
 {
-    for (int i = 0; i < n_bytes; i++)
-        fputc((int)(v >> 8 * i & 0xff), f);
+    unsigned char b[8];
+    bytes_put(b, v, n_bytes);
+    fwrite(b, 1, n_bytes, f);
 }
 
 int trace_write(FILE *f, const struct trace *t)
@@ -46,13 +48,11 @@ struct cursor { const uint8_t *p; size_t left; bool short_; };
 
 static uint64_t get(struct cursor *c, size_t n_bytes)
 {
-    uint64_t v = 0;
     if (c->left < n_bytes) {
         c->short_ = true;
         return 0;
     }
-    for (size_t i = 0; i < n_bytes; i++)
-        v |= (uint64_t)c->p[i] << 8 * i;
+    const uint64_t v = bytes_get(c->p, n_bytes);
     c->p += n_bytes;
     c->left -= n_bytes;
     return v;

@@ -1,6 +1,7 @@
 /* experts_file: what the file of a model must be, and taking one into use; see experts_file.h. */
 #include "model/experts_file.h"
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
 
@@ -139,13 +140,13 @@ static int identify(const struct model *m, uint64_t *out, struct sluice_error *e
 
 static void put32(unsigned char **p, uint32_t v)
 {
-    memcpy(*p, &v, sizeof v); /* little-endian, as gguf_internal.h asserts */
+    bytes_put(*p, v, sizeof v);
     *p += sizeof v;
 }
 
 static void put64(unsigned char **p, uint64_t v)
 {
-    memcpy(*p, &v, sizeof v);
+    bytes_put(*p, v, sizeof v);
     *p += sizeof v;
 }
 

@@ -1,6 +1,7 @@
 /* hot_set: see hot_set.h. */
 #include "stream/hot_set.h"
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "format/gguf.h"
@@ -61,22 +62,6 @@ int hot_set_path(const char *folder, uint64_t identity, char *buf, size_t cap, s
     return n > 0 && (size_t)n < cap ? 0 : err_set(err, SLUICE_EINVAL, "%s: the name of the folder is too long", folder);
 }
 
-/* ---- bytes ---------------------------------------------------------------------- */
-
-static void put(unsigned char *p, uint64_t v, int n_bytes)
-{
-    for (int i = 0; i < n_bytes; i++)
-        p[i] = (unsigned char)(v >> 8 * i);
-}
-
-static uint64_t get(const unsigned char *p, int n_bytes)
-{
-    uint64_t v = 0;
-    for (int i = 0; i < n_bytes; i++)
-        v |= (uint64_t)p[i] << 8 * i;
-    return v;
-}
-
 uint64_t hot_set_bytes(uint32_t n_units)
 {
     /* the list, and beside it the file's bytes with a bit for each unit, or the heat and the order that it is made from */
@@ -89,14 +74,14 @@ static const char *parse(const unsigned char *p, size_t n_bytes, uint64_t identi
 {
     if (n_bytes < HEAD_BYTES + TAIL_BYTES || memcmp(p, magic, sizeof magic))
         return "it is not a hot set";
-    if (get(p + 8, 4) != HOT_SET_VERSION)
+    if (bytes_get(p + 8, 4) != HOT_SET_VERSION)
         return "it has another version";
-    if (get(p + 12, 4) != n_units || get(p + 16, 8) != identity)
+    if (bytes_get(p + 12, 4) != n_units || bytes_get(p + 16, 8) != identity)
         return "it is of another model";
-    uint64_t entries = get(p + 24, 4), body = HEAD_BYTES + entries * ENTRY_BYTES;
+    uint64_t entries = bytes_get(p + 24, 4), body = HEAD_BYTES + entries * ENTRY_BYTES;
     if (entries > n_units || n_bytes != body + TAIL_BYTES)
         return "its length is wrong";
-    if (get(p + body, 8) != experts_file_hash(p, (size_t)body))
+    if (bytes_get(p + body, 8) != experts_file_hash(p, (size_t)body))
         return "its checksum is wrong";
     unsigned char *seen = mem_calloc(n_units / 8 + 1, 1);
     if (!seen)
@@ -104,7 +89,7 @@ static const char *parse(const unsigned char *p, size_t n_bytes, uint64_t identi
     uint32_t kept = 0;
     for (uint64_t i = 0; i < entries; i++) {
         const unsigned char *x = p + HEAD_BYTES + i * ENTRY_BYTES;
-        struct hot_unit u = {(uint32_t)get(x, 4), (uint32_t)get(x + 4, 4)};
+        struct hot_unit u = {(uint32_t)bytes_get(x, 4), (uint32_t)bytes_get(x + 4, 4)};
         if (u.unit >= n_units || seen[u.unit / 8] >> u.unit % 8 & 1)
             continue;
         seen[u.unit / 8] |= (unsigned char)(1u << u.unit % 8);
@@ -212,15 +197,15 @@ int hot_set_write(const char *folder, uint64_t identity, uint32_t n_units, const
     if (!p)
         return err_set(err, SLUICE_ENOMEM, "no memory for a hot set");
     memcpy(p, magic, sizeof magic);
-    put(p + 8, HOT_SET_VERSION, 4);
-    put(p + 12, n_units, 4);
-    put(p + 16, identity, 8);
-    put(p + 24, n, 4);
+    bytes_put(p + 8, HOT_SET_VERSION, 4);
+    bytes_put(p + 12, n_units, 4);
+    bytes_put(p + 16, identity, 8);
+    bytes_put(p + 24, n, 4);
     for (uint32_t i = 0; i < n; i++) {
-        put(p + HEAD_BYTES + (size_t)i * ENTRY_BYTES, units[i].unit, 4);
-        put(p + HEAD_BYTES + (size_t)i * ENTRY_BYTES + 4, units[i].heat, 4);
+        bytes_put(p + HEAD_BYTES + (size_t)i * ENTRY_BYTES, units[i].unit, 4);
+        bytes_put(p + HEAD_BYTES + (size_t)i * ENTRY_BYTES + 4, units[i].heat, 4);
     }
-    put(p + body, experts_file_hash(p, body), 8);
+    bytes_put(p + body, experts_file_hash(p, body), 8);
     snprintf(part, sizeof part, "%s.%ld.part", path, (long)getpid());
     unlink(part); /* of a process that had our number */
     int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
