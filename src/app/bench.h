@@ -47,7 +47,8 @@ struct bench_result {
     char mode[512];
     struct bench_rates before, after;
     bool is_void;          /* a rate moved by more than 10% during the run */
-    double disk_spread_bytes_s; /* reads into all slots of the cache; median over repetitions; 0: not measured */
+    /* Reads into all slots of the cache, and reading them from memory; medians over repetitions; 0: not measured. */
+    double disk_spread_bytes_s, ram_spread_bytes_s;
     struct bench_phase prefill, decode;
 };
 

@@ -45,6 +45,9 @@ void bench_table(FILE *out, const struct bench_result *r, int n)
                 r[i].after.disk_bytes_s / 1e9, r[i].before.ram_bytes_s / 1e9, r[i].after.ram_bytes_s / 1e9);
         if (r[i].disk_spread_bytes_s > 0)
             fprintf(out, "  into all slots of the expert cache the disk gives %.2f GB/s\n", r[i].disk_spread_bytes_s / 1e9);
+        if (r[i].ram_spread_bytes_s > 0)
+            fprintf(out, "  out of them, slot after slot in random order, memory gives %.2f GB/s\n",
+                    r[i].ram_spread_bytes_s / 1e9);
         phase_rows(out, "prefill", &r[i].prefill);
         phase_rows(out, "decode", &r[i].decode);
     }
@@ -125,6 +128,8 @@ static json_t *result_json(const struct bench_params *p, const struct bench_resu
     json_object_set_new(o, "disk_spread_bytes_s",
                         r->disk_spread_bytes_s > 0 ? json_real(r->disk_spread_bytes_s) : json_null());
     json_object_set_new(o, "ram_bytes_s", json_real(r->before.ram_bytes_s));
+    json_object_set_new(o, "ram_spread_bytes_s",
+                        r->ram_spread_bytes_s > 0 ? json_real(r->ram_spread_bytes_s) : json_null());
     json_object_set_new(o, "disk_bytes_s_after", json_real(r->after.disk_bytes_s));
     json_object_set_new(o, "ram_bytes_s_after", json_real(r->after.ram_bytes_s));
     json_object_set_new(o, "probe_read_bytes", json_integer((json_int_t)r->before.read_bytes));

@@ -1,6 +1,7 @@
 /* bench_ram: see bench_ram.h. */
 #include "app/bench_ram.h"
 
+#include "app/synth.h"
 #include "base/budget.h"
 #include "base/cpu.h"
 #include "base/err.h"
@@ -16,18 +17,18 @@
 
 #define BUF_BYTES (384u << 20) /* well beyond any last-level cache this is meant for */
 #define BUF_MIN_BYTES (8u << 20)
+#define SLOT_READS 512          /* of slots, 50 ms or so */
 #define SPANS 96               /* taken one by one, so that a slow thread does not hold the others up */
 
 typedef uint64_t v8 __attribute__((vector_size(64), aligned(64)));
 
-struct reader { const v8 *buf; size_t span; uint64_t sink[SPANS]; };
+typedef uint64_t read_fn(const v8 *p, const v8 *end);
 
-/* Folds a span into four independent accumulators: loads are all that takes time.  Compiled once a width of
+/* Folds lines into four independent accumulators: loads are all that takes time.  Compiled once a width of
  * registers, since 16-byte loads cannot keep up with the memory of one core (AMD Zen 5, 2 threads: 60 GB/s
  * with them where those of 64 bytes reach 80). */
-static inline __attribute__((always_inline)) void read_lines(struct reader *r, int i)
+static inline __attribute__((always_inline)) uint64_t read_lines(const v8 *p, const v8 *end)
 {
-    const v8 *p = r->buf + (size_t)i * r->span, *end = p + r->span;
     v8 a = {0}, b = {0}, c = {0}, d = {0};
     for (; p < end; p += 4) {
         a ^= p[0];
@@ -36,39 +37,40 @@ static inline __attribute__((always_inline)) void read_lines(struct reader *r, i
         d ^= p[3];
     }
     a ^= b ^ c ^ d;
-    r->sink[i] = a[0] ^ a[1] ^ a[2] ^ a[3] ^ a[4] ^ a[5] ^ a[6] ^ a[7];
+    return a[0] ^ a[1] ^ a[2] ^ a[3] ^ a[4] ^ a[5] ^ a[6] ^ a[7];
 }
 
-static void read_span(void *arg, int i, int worker)
-{
-    (void)worker;
-    read_lines(arg, i);
-}
-
+static uint64_t read_plain(const v8 *p, const v8 *end) { return read_lines(p, end); }
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static void read_span_avx2(void *arg, int i, int worker)
+__attribute__((target("avx2"))) static uint64_t read_avx2(const v8 *p, const v8 *end) { return read_lines(p, end); }
+__attribute__((target("avx512f"))) static uint64_t read_avx512(const v8 *p, const v8 *end)
 {
-    (void)worker;
-    read_lines(arg, i);
-}
-
-__attribute__((target("avx512f"))) static void read_span_avx512(void *arg, int i, int worker)
-{
-    (void)worker;
-    read_lines(arg, i);
+    return read_lines(p, end);
 }
 #endif
 
 /* The widest loads that are allowed. */
-static void (*widest(void))(void *arg, int i, int worker)
+static read_fn *widest(void)
 {
 #if defined(__x86_64__)
     if (cpu_level_allowed(CPU_AVX512))
-        return read_span_avx512;
+        return read_avx512;
     if (cpu_level_allowed(CPU_AVX2))
-        return read_span_avx2;
+        return read_avx2;
 #endif
-    return read_span;
+    return read_plain;
+}
+
+/* ---- a buffer ------------------------------------------------------------------- */
+
+struct reader { read_fn *read; const v8 *buf; size_t span; uint64_t sink[SPANS]; };
+
+static void read_span(void *arg, int i, int worker)
+{
+    struct reader *r = arg;
+    const v8 *p = r->buf + (size_t)i * r->span;
+    (void)worker;
+    r->sink[i] = r->read(p, p + r->span);
 }
 
 /* Half of what the machine or its control group leaves, where that is less: then caches may flatter the rate. */
@@ -89,12 +91,11 @@ static double measure(int n_threads, int rounds)
     if (!buf)
         return -1;
     memset(buf, 1, n_bytes); /* real pages, not the shared zero page */
-    struct reader r = {.buf = (const v8 *)(void *)buf, .span = n_bytes / sizeof(v8) / SPANS / 4 * 4};
-    void (*fn)(void *, int, int) = widest();
+    struct reader r = {widest(), (const v8 *)(void *)buf, n_bytes / sizeof(v8) / SPANS / 4 * 4, {0}};
     double best = 0;
     for (int k = 0; k < rounds; k++) {
         uint64_t t = log_now_ns();
-        pool_run(pool, fn, &r, SPANS);
+        pool_run(pool, read_span, &r, SPANS);
         double rate = (double)(r.span * SPANS * sizeof(v8)) * 1e9 / (double)(log_now_ns() - t);
         best = rate > best ? rate : best;
     }
@@ -134,4 +135,40 @@ int bench_ram_rate(int n_threads, int rounds, const volatile int *cancel, double
         return err_set(err, SLUICE_ENOMEM, "memory probe: the child found no memory for its buffer");
     *bytes_s = rate;
     return 0;
+}
+
+/* ---- slots ---------------------------------------------------------------------- */
+
+struct slot_reader {
+    read_fn *read;
+    const struct weight_store *ws;
+    uint64_t seed;
+    uint32_t n_slots;
+    uint64_t sink[SLOT_READS], n_bytes[SLOT_READS];
+};
+
+static void read_slot(void *arg, int i, int worker)
+{
+    struct slot_reader *r = arg;
+    const uint32_t slot = (uint32_t)(synth_hash(r->seed, (uint64_t)i) % r->n_slots);
+    const v8 *p = weight_store_slot(r->ws, slot, &r->n_bytes[i]);
+    (void)worker;
+    r->n_bytes[i] = p ? r->n_bytes[i] / (4 * sizeof(v8)) * (4 * sizeof(v8)) : 0;
+    r->sink[i] = p ? r->read(p, p + r->n_bytes[i] / sizeof(v8)) : 0;
+}
+
+double bench_ram_slots(struct pool *pool, const struct weight_store *ws, uint64_t seed)
+{
+    struct slot_reader r = {.read = widest(), .ws = ws, .seed = seed, .n_slots = weight_store_n_slots(ws)};
+    uint64_t all = 0, n = 0, t;
+    for (uint32_t i = 0; i < r.n_slots; i++)
+        all += weight_store_slot(ws, i, &t) ? t : 0;
+    if (all < BUF_BYTES)
+        return 0;
+    t = log_now_ns();
+    pool_run(pool, read_slot, &r, SLOT_READS);
+    t = log_now_ns() - t;
+    for (int i = 0; i < SLOT_READS; i++)
+        n += r.n_bytes[i];
+    return n ? (double)n * 1e9 / (double)t : 0;
 }

@@ -1,5 +1,6 @@
 /* bench_run: repetitions of prefill and decode, and what they come to per token. */
 #include "app/bench.h"
+#include "app/bench_ram.h"
 
 #include "app/synth.h"
 #include "base/energy.h"
@@ -37,7 +38,7 @@ struct bench {
     uint64_t *spare;               /* [2 * n_layer] where passes that are not measured count */
     uint64_t rng, at_text;
     double *disk;                  /* [n_reps + 1] bytes a second before the first repetition and after each */
-    double *spread;                /* [n_reps] after each, into all slots */
+    double *spread, *ram_spread;   /* [n_reps] after each, into all slots and out of them */
 };
 
 static uint64_t expert_bytes_read(const struct sluice_context *c)
@@ -332,6 +333,8 @@ static int repetitions(struct bench *b, const struct bench_rates *first, struct 
         rc = repetition(b, &pre[i], &dec[i], err);
         if (!rc)
             rc = bench_probe_disk(b->ctx, p, first, &b->disk[i + 1], &b->spread[i], err);
+        if (!rc)
+            b->ram_spread[i] = bench_ram_slots(b->ctx->pool, b->ctx->ws, log_now_ns());
         if (p->progress && !rc)
             say_repetition(p, i, &pre[i], &dec[i], b->disk[i + 1]);
     }
@@ -358,7 +361,8 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
     struct totals *pre = calloc(p->n_reps, sizeof *pre), *dec = calloc(p->n_reps, sizeof *dec);
     b.disk = calloc(p->n_reps + 1u, sizeof *b.disk);
     b.spread = calloc(p->n_reps, sizeof *b.spread);
-    if (!rows || !b.l.seen || !pre || !dec || !b.disk || !b.spread)
+    b.ram_spread = calloc(p->n_reps, sizeof *b.ram_spread);
+    if (!rows || !b.l.seen || !pre || !dec || !b.disk || !b.spread || !b.ram_spread)
         rc = err_set(err, SLUICE_ENOMEM, "no memory for the bench");
     if (!rc) {
         b.dense = rows;
@@ -387,6 +391,7 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
         summarise(&out->prefill, &b, pre, p->n_prompt, ram);
         summarise(&out->decode, &b, dec, p->n_gen, ram);
         out->disk_spread_bytes_s = median(b.spread, p->n_reps);
+        out->ram_spread_bytes_s = median(b.ram_spread, p->n_reps);
     }
     for (uint32_t i = 0; pre && dec && i < p->n_reps; i++) {
         free(pre[i].passes);
@@ -396,6 +401,7 @@ int bench_run(struct sluice_model *m, const struct bench_params *p, struct bench
     free(b.l.seen);
     free(b.disk);
     free(b.spread);
+    free(b.ram_spread);
     free(pre);
     free(dec);
     return rc;

@@ -133,6 +133,10 @@ bool weight_store_idle(struct weight_store *ws, uint64_t ms);
 int weight_store_hot(const struct weight_store *ws, struct hot_unit *units, uint32_t *n,
                      struct sluice_error *err) SLUICE_MUST_CHECK;
 
+/* For benches, between tickets: where slot i (of n) begins, page by page, and how much it holds; NULL: nothing lies there. */
+uint32_t weight_store_n_slots(const struct weight_store *ws);
+const void *weight_store_slot(const struct weight_store *ws, uint32_t i, uint64_t *n_bytes);
+
 /* For benches, between tickets: how fast slots that are in use can be filled, by random reads of the largest size, `depth`
  * at a time, for about `seconds`: n_slots of them, or (0) all.  In the end they hold what they held.  *bytes_s 0: fewer than
  * `depth` such slots are there.  After an error the store can only be freed. */

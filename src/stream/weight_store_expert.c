@@ -68,6 +68,17 @@ static uint8_t *slot_host(const struct weight_store *ws, uint32_t slot, uint64_t
     return ws->class_host[k] + at;
 }
 
+uint32_t weight_store_n_slots(const struct weight_store *ws) { return ws->n_slots; }
+
+const void *weight_store_slot(const struct weight_store *ws, uint32_t i, uint64_t *n_bytes)
+{
+    uint64_t off;
+    if (!unit_cache_ready(ws->cache, i))
+        return NULL;
+    *n_bytes = ws->slot_bytes[unit_cache_class(ws->cache, i)];
+    return slot_host(ws, i, &off);
+}
+
 /* ---- life --------------------------------------------------------------------- */
 
 static int create_tables(struct weight_store *ws, const struct weight_store_params *p, struct sluice_error *err)

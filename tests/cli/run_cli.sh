@@ -326,7 +326,7 @@ n=$(sed -n '/"generation"/,$s/^ *"bytes_read_hint": \([0-9]*\),*$/\1/p' "$tmp/lo
 "$sluice" bench --probe 0.02 -q -m "$tmp/qwen35moe.gguf" -p 16 -n 4 -r 2 --ram 100M --json "$tmp/bench.json" --csv "$tmp/bench.csv" \
     --svg "$tmp/bench.svg" >"$tmp/out" 2>"$tmp/err" && grep -q 'causal limit' "$tmp/out"
 ok "bench" $?
-for k in disk_bytes_s disk_spread_bytes_s ram_bytes_s void prefill decode tok_s bytes_read_per_tok bytes_touched_per_tok hit_rate wait_s \
+for k in disk_bytes_s disk_spread_bytes_s ram_bytes_s ram_spread_bytes_s void prefill decode tok_s bytes_read_per_tok bytes_touched_per_tok hit_rate wait_s \
     fraction_causal fraction_overlap peak_bytes budget_bytes; do
     grep -q "\"$k\"" "$tmp/bench.json"; ok "bench --json: $k" $?
 done
