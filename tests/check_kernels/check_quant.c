@@ -51,8 +51,11 @@ static void fill_block(uint32_t type, uint8_t *b, enum fill fill)
     const struct dtype_info *info = dtype_get(type);
     static const uint8_t extreme[] = {0x00, 0xff, 0x80, 0x7f, 0x0f, 0xf0};
     check_bytes(b, info->block_bytes);
-    if (fill == FILL_EXTREME)
-        memset(b, extreme[check_below(6)], info->block_bytes);
+    if (fill == FILL_EXTREME) { /* one byte for the whole block, for each of its parts, or byte by byte */
+        const uint32_t part = check_below(2) ? info->block_bytes : check_below(2) ? 1 : 2 + check_below(31);
+        for (uint32_t i = 0; i < info->block_bytes; i++)
+            b[i] = i % part ? b[i - 1] : extreme[check_below(6)];
+    }
     if (fill == FILL_RANDOM)
         return;
     int off[2];
@@ -89,8 +92,16 @@ static struct weights make_weights(uint32_t type, uint32_t n_rows, uint32_t n, e
 
 struct acts { struct kern_acts a; int8_t *q; float *d; int16_t *sum16; struct guarded q_mem; };
 
-/* q lies against a forbidden page, up to the alignment of row 0. */
-static struct acts make_acts(uint32_t act_block, uint32_t n, uint32_t n_rows)
+/* The largest numbers: mostly above zero, mostly below, or both alike. */
+static void fill_largest(int8_t *q, uint32_t n)
+{
+    const uint32_t kind = check_below(3);
+    for (uint32_t i = 0; i < n; i++)
+        q[i] = (kind == 2 ? check_below(2) : (check_below(32) > 0) == (kind == 0)) ? 127 : -127;
+}
+
+/* q lies against a forbidden page, up to the alignment of row 0.  extreme: more often the largest numbers. */
+static struct acts make_acts(uint32_t act_block, uint32_t n, uint32_t n_rows, bool extreme)
 {
     struct acts x;
     size_t total = (size_t)n * n_rows;
@@ -98,7 +109,7 @@ static struct acts make_acts(uint32_t act_block, uint32_t n, uint32_t n_rows)
     x.q = (int8_t *)x.q_mem.p;
     x.d = check_alloc(total / act_block * sizeof *x.d);
     x.sum16 = check_alloc(total / 16 * sizeof *x.sum16);
-    uint32_t kind = check_below(3);
+    uint32_t kind = extreme && check_below(2) ? 2 : check_below(3);
     float *f = check_alloc(n * sizeof *f);
     for (uint32_t t = 0; t < n_rows; t++) {
         for (uint32_t i = 0; i < n; i++)
@@ -110,8 +121,8 @@ static struct acts make_acts(uint32_t act_block, uint32_t n, uint32_t n_rows)
     }
     free(f);
     if (kind == 2) { /* the largest sums */
-        for (size_t i = 0; i < total; i++)
-            x.q[i] = check_below(32) ? 127 : -127;
+        for (uint32_t t = 0; t < n_rows; t++)
+            fill_largest(x.q + (size_t)t * n, n);
         for (size_t j = 0; j < total / 16; j++) {
             int sum = 0;
             for (size_t e = 16 * j; e < 16 * j + 16; e++)
@@ -134,11 +145,15 @@ static void free_acts(struct acts *x)
 
 enum { MANY = 250 }; /* more tokens than the scratch of most row lengths holds at once */
 
+/* Tokens of a round.  One token has kernels of its own nearly everywhere: each third round has one, and of those with
+ * FILL_EXTREME each second one. */
 static uint32_t rand_count(uint32_t round)
 {
     if (round == 1)
         return MANY + check_below(50);
-    return round % 3 == 0 ? 1 + check_below(4) : 1 + check_below(40);
+    if (round % 3 == 0 || round % (2 * FILL_N) == FILL_N + FILL_EXTREME)
+        return 1;
+    return round % 3 == 1 ? 2 + check_below(4) : 1 + check_below(40);
 }
 
 static void check_case(struct check *c, const char *name, uint32_t type, uint32_t round)
@@ -148,7 +163,7 @@ static void check_case(struct check *c, const char *name, uint32_t type, uint32_
     uint32_t n_rows = 1 + check_below(40), n_tok = rand_count(round), n_src = n_tok + check_below(3);
     enum fill fill = (enum fill)(round % FILL_N);
     struct weights w = make_weights(type, n_rows, n, fill);
-    struct acts x = make_acts(info->act_block, n, n_src);
+    struct acts x = make_acts(info->act_block, n, n_src, fill == FILL_EXTREME);
     int32_t idx[MANY + 50];
     for (uint32_t i = 0; i < n_tok; i++)
         idx[i] = (int32_t)check_below(n_src);
@@ -224,7 +239,7 @@ static void bench_type(struct check *c, const char *name, uint32_t type)
             memcpy(b.w + at,
                    b.w + at % info->block_bytes + (at / info->block_bytes % 4096) * info->block_bytes,
                    info->block_bytes);
-    struct acts x = make_acts(info->act_block, b.n, max_tok);
+    struct acts x = make_acts(info->act_block, b.n, max_tok, false);
     b.x = x.a;
     b.out = check_alloc((size_t)b.n_rows * max_tok * sizeof *b.out);
     memset(b.out, 0, (size_t)b.n_rows * max_tok * sizeof *b.out);
