@@ -135,6 +135,9 @@ void f32_avx512_matmul(uint32_t type, const void *w, size_t row_bytes, uint32_t 
         for (uint32_t j = 0; j < nr; j++)
             dequant_avx2_row(type, a.w + (r + j) * row_bytes, (float *)scratch + (size_t)j * n, n);
         struct f512_rows s = {scratch, (size_t)n * 4, n};
-        f512_rows_F32(&s, nr, x, ldx, idx, n_tok, out + r, ld_out);
+        if (nr == TILE_R) /* one token, too: rows in scratch need no streams, but chains of sums side by side */
+            f512_tokens(DTYPE_F32, &s, TILE_R, x, ldx, idx, n_tok, out + r, ld_out);
+        else
+            f512_rows_F32(&s, nr, x, ldx, idx, n_tok, out + r, ld_out);
     }
 }

@@ -33,14 +33,14 @@ static inline void q8_token_at(const struct q8_args *a, uint32_t t, uint32_t blo
 /* Tokens t0 .., all rows; how many is the function's own. */
 typedef void q8_few_fn(const struct q8_args *a, uint32_t t0);
 
-/* All tokens by a type's functions for one, two and four at once.  False, with nothing done: there are none, or none
- * for more than one token, and there are more. */
+/* All tokens by a type's functions for one, two and, where there is one, four at once.  False, with nothing done: there
+ * are none, or none for more than one token, and there are more. */
 static inline bool q8_few_run(q8_few_fn *const fn[3], const struct q8_args *a)
 {
     uint32_t t = 0;
     if (!fn[0] || (a->n_tok > 1 && !fn[1]))
         return false;
-    for (; t + 4 <= a->n_tok; t += 4)
+    for (; fn[2] && t + 4 <= a->n_tok; t += 4)
         fn[2](a, t);
     for (; t + 2 <= a->n_tok; t += 2)
         fn[1](a, t);

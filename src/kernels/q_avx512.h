@@ -14,8 +14,6 @@
 bool qfew32_avx512_run(uint32_t type, const struct q8_args *a);
 bool qfew80_avx512_run(uint32_t type, const struct q8_args *a);
 bool qfew256_avx512_run(uint32_t type, const struct q8_args *a);
-/* IQ1, IQ2 and IQ3 with one token, as in q_avx2.h: kern_init_avx2 has filled its books. */
-bool qiq_avx2_run(uint32_t type, const struct q8_args *a);
 
 /* Sets every matmul_q8. */
 void q_avx512_init(struct kern *k);

@@ -524,7 +524,6 @@ DEFINE(1, Q6_K)
 DEFINE(1, IQ4_XS)
 DEFINE(1, Q4_K)
 DEFINE(2, Q4_K)
-DEFINE(4, Q4_K)
 DEFINE(1, TQ2_0)
 DEFINE(2, TQ2_0)
 DEFINE(4, TQ2_0)
@@ -535,7 +534,7 @@ bool qfew256_avx512_run(uint32_t type, const struct q8_args *a)
     static q8_few_fn *const table[DTYPE_N][3] = {
         [DTYPE_Q2_K] = {few1_Q2_K},   [DTYPE_Q3_K] = {few1_Q3_K},
         [DTYPE_Q5_K] = {few1_Q5_K},   [DTYPE_Q6_K] = {few1_Q6_K},
-        [DTYPE_IQ4_XS] = {few1_IQ4_XS}, [DTYPE_Q4_K] = {few1_Q4_K, few2_Q4_K, few4_Q4_K},
+        [DTYPE_IQ4_XS] = {few1_IQ4_XS}, [DTYPE_Q4_K] = {few1_Q4_K, few2_Q4_K},
         [DTYPE_TQ2_0] = {few1_TQ2_0, few2_TQ2_0, few4_TQ2_0},
     };
     return q8_few_run(table[type], a);

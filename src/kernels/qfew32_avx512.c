@@ -11,7 +11,7 @@
 #include "kernels/ahead.h"
 #include "kernels/q_avx512.h"
 
-enum { STEP = 128, MAX_T = 4, TAIL_BYTES = 192 };
+enum { STEP = 128, MAX_T = 2, TAIL_BYTES = 192 };
 
 /* Word b / 2 of two registers that hold bytes 0 .. 63 and second .. second + 63. */
 #define WORD(b, second) (uint16_t)((b) < 64 ? (b) / 2 : 32 + ((b) - (second)) / 2)
@@ -435,18 +435,17 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0, c
     }
 }
 
-/* One function for each number of tokens at once. */
+/* One function for each number of tokens at once; from four on there are panels. */
 #define DEFINE(TYPE)                                                                                      \
     static void few1_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 1); }   \
-    static void few2_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 2); }   \
-    static void few4_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 4); }
+    static void few2_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0, 2); }
 #define TYPES(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(NVFP4)
 TYPES(DEFINE)
 #undef DEFINE
 
 bool qfew32_avx512_run(uint32_t type, const struct q8_args *a)
 {
-#define ROW(TYPE) [DTYPE_##TYPE] = {few1_##TYPE, few2_##TYPE, few4_##TYPE},
+#define ROW(TYPE) [DTYPE_##TYPE] = {few1_##TYPE, few2_##TYPE},
     static q8_few_fn *const table[DTYPE_N][3] = {TYPES(ROW)};
 #undef ROW
     return q8_few_run(table[type], a);

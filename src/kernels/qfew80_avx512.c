@@ -11,7 +11,7 @@
 #include "kernels/ahead.h"
 #include "kernels/q_avx512.h"
 
-enum { ROWS = 4, STEP = 128, MAX_T = 4, BYTES = STEP / 32 * 34, TAIL_BYTES = 192 };
+enum { ROWS = 4, STEP = 128, MAX_T = 2, BYTES = STEP / 32 * 34, TAIL_BYTES = 192 };
 
 /* Words of two registers, 64 bytes side by side. */
 #define WORD8(b) \
@@ -179,10 +179,9 @@ QDEC_INLINE void few_rows(const struct q8_args *a, uint32_t t0, const int T)
 
 static void few1(const struct q8_args *a, uint32_t t0) { few_rows(a, t0, 1); }
 static void few2(const struct q8_args *a, uint32_t t0) { few_rows(a, t0, 2); }
-static void few4(const struct q8_args *a, uint32_t t0) { few_rows(a, t0, 4); }
 
 bool qfew80_avx512_run(uint32_t type, const struct q8_args *a)
 {
-    static q8_few_fn *const fn[3] = {few1, few2, few4};
+    static q8_few_fn *const fn[3] = {few1, few2}; /* from four on there are panels */
     return type == DTYPE_Q8_0 && q8_few_run(fn, a);
 }
