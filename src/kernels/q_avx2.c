@@ -5,9 +5,11 @@
 #include "kernels/kern_types.h"
 #include "kernels/qpanel_avx2.h"
 
+#include <assert.h>
+
 enum {
     FEW_TOKENS = 4,  /* at once, for each row that is unpacked */
-    MANY_TOKENS = 6, /* from here on unpacking a panel pays */
+    MANY_TOKENS = 6, /* from here on unpacking a panel pays, for some types later: q256_one_by_one_below */
     CHUNK_ROWS = 32, /* which several tokens meet one by one */
 };
 
@@ -17,17 +19,17 @@ QDEC_INLINE void q256_prefetch(const uint8_t *p, size_t ahead, size_t n)
         fetch_line((uintptr_t)p + ahead + i);
 }
 
-/* ---- blocks of 256 ---- */
+/* ---- blocks of 256: TQ1_0, IQ1, IQ2 and IQ3, which have no mins ---- */
 
 /* Tokens t0 .. t0 + T - 1, all rows. */
 QDEC_INLINE void q256_few_256(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
     const uint32_t bytes = qdec_bytes(type);
-    __m256i part[FEW_TOKENS][8], min_part[FEW_TOKENS][8];
-    uint16_t d_raw[8] __attribute__((aligned(16))) = {0}, m_raw[8] __attribute__((aligned(16))) = {0};
+    __m256i part[FEW_TOKENS][8];
+    uint16_t d_raw[8] __attribute__((aligned(16))) = {0};
     for (uint32_t t = 0; t < T; t++)
         for (int r = 0; r < 8; r++)
-            part[t][r] = min_part[t][r] = _mm256_setzero_si256();
+            part[t][r] = _mm256_setzero_si256();
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
         __m256 acc[FEW_TOKENS];
@@ -40,23 +42,17 @@ QDEC_INLINE void q256_few_256(uint32_t type, const struct q8_args *a, uint32_t t
                 q256_prefetch(s, 8 * a->row_bytes, bytes);
                 qdec_256(type, s, &blk);
                 d_raw[r] = blk.d;
-                m_raw[r] = blk.m;
                 for (uint32_t t = 0; t < T; t++) {
                     size_t at = q8_token(a, t0 + t) * a->n + 256 * b;
                     __m256i sum16 = _mm256_loadu_si256((const __m256i *)(a->x->sum16 + at / 16));
                     part[t][r] = q256_dot(type, &blk, a->x->q + at, sum16);
-                    if (qdec_has_min(type))
-                        min_part[t][r] = _mm256_madd_epi16(blk.min, sum16);
                 }
             }
-            __m256 dw = q256_d(type, d_raw), mw = q256_m(type, m_raw);
+            __m256 dw = q256_d(type, d_raw);
             for (uint32_t t = 0; t < T; t++) {
                 __m256 dx = _mm256_set1_ps(a->x->d[q8_token(a, t0 + t) * (a->n / 256) + b]);
                 acc[t] =
                     _mm256_fmadd_ps(_mm256_mul_ps(dw, dx), _mm256_cvtepi32_ps(q256_tree(part[t])), acc[t]);
-                if (qdec_has_min(type))
-                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(mw, dx),
-                                             _mm256_cvtepi32_ps(q256_tree(min_part[t])), acc[t]);
             }
         }
         for (uint32_t t = 0; t < T; t++)
@@ -64,15 +60,14 @@ QDEC_INLINE void q256_few_256(uint32_t type, const struct q8_args *a, uint32_t t
     }
 }
 
-/* ---- blocks of 32, and pairs of blocks of 16 ---- */
+/* ---- Q1_0 and Q2_0 ---- */
 
 QDEC_INLINE void q256_few_32(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
-    const bool two = type == DTYPE_NVFP4;
     const int bias = q256_bias(type);
     const uint32_t n32 = a->n / 32, subs = qdec_elems(type) / 32;
     __m256i part[FEW_TOKENS][8];
-    uint16_t d_raw[2][8] __attribute__((aligned(16))) = {{0}}, m_raw[8] __attribute__((aligned(16))) = {0};
+    uint16_t d_raw[8] __attribute__((aligned(16))) = {0};
     for (uint32_t t = 0; t < T; t++)
         for (int r = 0; r < 8; r++)
             part[t][r] = _mm256_setzero_si256();
@@ -82,16 +77,11 @@ QDEC_INLINE void q256_few_32(uint32_t type, const struct q8_args *a, uint32_t t0
         for (uint32_t t = 0; t < T; t++)
             acc[t] = _mm256_setzero_ps();
         for (uint32_t b = 0; b < n32; b++) {
-            const uint32_t sub = two ? b % 2 * 2 : b % subs;
             for (uint32_t r = 0; r < nr; r++) {
                 const uint8_t *s = a->w + (r0 + r) * a->row_bytes + b / subs * qdec_bytes(type);
                 q256_prefetch(s, 8 * a->row_bytes, 1);
-                __m256i v = q256_form(type, qdec_32(type, s, sub));
-                d_raw[0][r] = qdec_32_d(type, s, sub);
-                if (two)
-                    d_raw[1][r] = qdec_32_d(type, s, sub + 1);
-                if (qdec_has_min(type))
-                    m_raw[r] = qdec_u16(s + 2);
+                __m256i v = qdec_32(type, s, b % subs);
+                d_raw[r] = qdec_32_d(type, s, b % subs);
                 for (uint32_t t = 0; t < T; t++) {
                     const int8_t *x = a->x->q + q8_token(a, t0 + t) * a->n + 32 * b;
                     part[t][r] = _mm256_madd_epi16(q256_mul(type, v, qdec_load32((const uint8_t *)x)),
@@ -102,24 +92,9 @@ QDEC_INLINE void q256_few_32(uint32_t type, const struct q8_args *a, uint32_t t0
                 size_t row = q8_token(a, t0 + t);
                 const int16_t *s16 = a->x->sum16 + row * (a->n / 16) + 2 * b;
                 __m256 dx = _mm256_set1_ps(a->x->d[row * n32 + b]);
-                __m256i u = q256_fold4(part[t]), v = q256_fold4(part[t] + 4);
-                __m256i s0 = _mm256_permute2x128_si256(u, v, 0x20),
-                        s1 = _mm256_permute2x128_si256(u, v, 0x31);
-                int all = s16[0] + s16[1];
-                if (two)
-                    s0 = _mm256_sub_epi32(s0, _mm256_set1_epi32(bias * s16[0]));
-                else
-                    s0 = _mm256_sub_epi32(_mm256_add_epi32(s0, s1), _mm256_set1_epi32(bias * all));
-                acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_d(type, d_raw[0]), dx), _mm256_cvtepi32_ps(s0),
-                                         acc[t]);
-                if (two) {
-                    s1 = _mm256_sub_epi32(s1, _mm256_set1_epi32(bias * s16[1]));
-                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_d(type, d_raw[1]), dx),
-                                             _mm256_cvtepi32_ps(s1), acc[t]);
-                }
-                if (qdec_has_min(type))
-                    acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(q256_m(type, m_raw), dx),
-                                             _mm256_set1_ps((float)all), acc[t]);
+                __m256i sum = _mm256_sub_epi32(q256_tree(part[t]), _mm256_set1_epi32(bias * (s16[0] + s16[1])));
+                acc[t] =
+                    _mm256_fmadd_ps(_mm256_mul_ps(q256_d(type, d_raw), dx), _mm256_cvtepi32_ps(sum), acc[t]);
             }
         }
         for (uint32_t t = 0; t < T; t++)
@@ -129,15 +104,19 @@ QDEC_INLINE void q256_few_32(uint32_t type, const struct q8_args *a, uint32_t t0
 
 /* ---- the table ---- */
 
+/* Types that have no other functions for 2 .. MANY_TOKENS - 1 tokens; TQ1_0 none for one. */
 QDEC_INLINE void q256_few(uint32_t type, const struct q8_args *a, uint32_t t0, const uint32_t T)
 {
-    if (qdec_is_256(type))
-        q256_few_256(type, a, t0, T);
-    else
-        q256_few_32(type, a, t0, T);
+    switch (type) {
+    case DTYPE_Q1_0: case DTYPE_Q2_0: q256_few_32(type, a, t0, T); break;
+    case DTYPE_TQ1_0: case DTYPE_IQ1_S: case DTYPE_IQ1_M: case DTYPE_IQ2_XXS: case DTYPE_IQ2_XS:
+    case DTYPE_IQ2_S: case DTYPE_IQ3_XXS: case DTYPE_IQ3_S: q256_few_256(type, a, t0, T); break;
+    default: assert(!"functions of its own for so few tokens"); break;
+    }
 }
 
-/* From how many tokens on a panel beats the functions for one token, which K types, IQ4_XS and TQ2_0 have. */
+/* From how many tokens on a panel beats the functions for one token, which K types, IQ4_XS and TQ2_0 have; for these at
+ * least MANY_TOKENS, since they have no functions for several. */
 QDEC_INLINE uint32_t q256_one_by_one_below(uint32_t type)
 {
     switch (type) {
@@ -166,8 +145,10 @@ static void q256_one_by_one(uint32_t type, const struct q8_args *a)
             one.idx = &token;
             one.n_tok = 1;
             one.out += t * a->ld_out + r0;
-            if (!qlanes256_avx2_run(type, &one) && !qfew45k_avx2_run(type, &one))
-                qfew256_avx2_run(type, &one);
+            const bool done = qlanes256_avx2_run(type, &one) || qfew45k_avx2_run(type, &one) ||
+                              qfew256_avx2_run(type, &one);
+            assert(done);
+            (void)done;
         }
     }
 }

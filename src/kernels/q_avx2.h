@@ -26,16 +26,17 @@ enum {
 };
 enum { QA32_D = 2048, QA32_M = QA32_D + 256, QA16_D = 2048, QA32_BYTES = 2560 };
 
-/* Few tokens, and one, in files of their own; false: not one of its types, or more tokens. */
+/* Few tokens, and one, in files of their own; false: not one of its types, or more tokens.  All use a->scratch. */
 bool qfew32_avx2_run(uint32_t type, const struct q8_args *a);
 bool qfew256_avx2_run(uint32_t type, const struct q8_args *a);
-bool qlanes256_avx2_run(uint32_t type, const struct q8_args *a); /* Q2_K, Q3_K; its scratch is a's */
-bool qfew45k_avx2_run(uint32_t type, const struct q8_args *a);   /* Q4_K, Q5_K; its scratch is a's */
-bool qiq_avx2_run(uint32_t type, const struct q8_args *a);       /* IQ1, IQ2, IQ3 */
-bool qbits_avx2_run(uint32_t type, const struct q8_args *a);     /* Q1_0, Q2_0; its scratch is a's */
+bool qlanes256_avx2_run(uint32_t type, const struct q8_args *a); /* Q2_K, Q3_K */
+bool qfew45k_avx2_run(uint32_t type, const struct q8_args *a);   /* Q4_K, Q5_K */
+bool qiq_avx2_run(uint32_t type, const struct q8_args *a);       /* IQ1, IQ2, IQ3: qiq_avx2_init first */
+bool qbits_avx2_run(uint32_t type, const struct q8_args *a);     /* Q1_0, Q2_0 */
 void qiq_avx2_init(void);                                        /* fills its books, once */
 
-/* Asks for a line, and for one AHEAD_FAR bytes further: see ahead.h. */
+/* Asks for a line, and for one AHEAD_FAR bytes further, into the second cache: see ahead.h. */
+#define AHEAD_FAR (16u << 10)
 static inline void q256_ask_twice(uintptr_t at)
 {
     fetch_line(at);
@@ -51,6 +52,19 @@ QDEC_INLINE __m256i q256_fold4(const __m256i *v)
     __m256i a = _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1]));
     __m256i b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
     return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+
+/* Two of those to sums of 8 rows. */
+QDEC_INLINE __m256i q256_join(__m256i a, __m256i b)
+{
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/* Where rows r0 .. r0 + 7 begin, nr <= 8 of them: rows that are not there are the last one again. */
+QDEC_INLINE void q256_rows(const struct q8_args *a, uint32_t r0, uint32_t nr, const uint8_t *s[8])
+{
+    for (uint32_t r = 0; r < 8; r++)
+        s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
 }
 
 /* Bytes `at` .. at + 15 of two rows.  An insertion waits for one of two units, a blend takes any; but it
@@ -197,11 +211,7 @@ QDEC_INLINE int q256_depth(uint32_t type)
 }
 
 /* part[8] to sums of 8 rows. */
-QDEC_INLINE __m256i q256_tree(const __m256i *part)
-{
-    __m256i a = q256_fold4(part), b = q256_fold4(part + 4);
-    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
-}
+QDEC_INLINE __m256i q256_tree(const __m256i *part) { return q256_join(q256_fold4(part), q256_fold4(part + 4)); }
 
 /* 8 partial sums of sum_g scale_g sum_i q_i x_i. */
 QDEC_INLINE __m256i q256_dot(uint32_t type, const struct qdec_block *b, const int8_t *x, __m256i sum16)

@@ -9,21 +9,6 @@
 /* Bits of a weight; a byte's weights are neighbours. */
 QDEC_INLINE int bits_of(uint32_t type) { return type == DTYPE_Q1_0 ? 1 : 2; }
 
-/* Dword i of row r to lane r of v[i]: bytes 2 .. 17 of 8 blocks. */
-QDEC_INLINE void bits_load(const uint8_t *const s[8], __m256i v[4])
-{
-    __m256i p[4];
-    QDEC_UNROLL
-    for (int r = 0; r < 4; r++)
-        p[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(qdec_load16(s[r] + 2)), qdec_load16(s[r + 4] + 2), 1);
-    __m256i a = _mm256_unpacklo_epi32(p[0], p[1]), b = _mm256_unpackhi_epi32(p[0], p[1]);
-    __m256i c = _mm256_unpacklo_epi32(p[2], p[3]), d = _mm256_unpackhi_epi32(p[2], p[3]);
-    v[0] = _mm256_unpacklo_epi64(a, c);
-    v[1] = _mm256_unpackhi_epi64(a, c);
-    v[2] = _mm256_unpacklo_epi64(b, d);
-    v[3] = _mm256_unpackhi_epi64(b, d);
-}
-
 /* A block of 8 rows.  x: activations in the order of the fields; sum: of each 32. */
 QDEC_INLINE __m256 bits_step(uint32_t type, const uint8_t *const s[8], const int8_t *x, const int32_t *sum, const float *dx,
                              __m256 acc)
@@ -34,7 +19,7 @@ QDEC_INLINE __m256 bits_step(uint32_t type, const uint8_t *const s[8], const int
     QDEC_UNROLL
     for (int r = 0; r < 8; r++)
         d_raw[r] = qdec_u16(s[r]);
-    bits_load(s, v);
+    q256_lanes(s, 2, v);
     const __m256 d = q256_d(type, d_raw);
     QDEC_UNROLL
     for (int b = 0; b < 4 / bits; b++) { /* product blocks: of one dword, of two */
@@ -74,9 +59,8 @@ QDEC_INLINE void bits_rows(uint32_t type, const struct q8_args *a)
     struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in its own order */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
-        const uint8_t *s[8]; /* rows that are not there are the last one again */
-        for (uint32_t r = 0; r < 8; r++)
-            s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
+        const uint8_t *s[8];
+        q256_rows(a, r0, nr, s);
         __m256 acc = _mm256_setzero_ps();
         for (uint32_t b = 0; b < n_blocks; b++, ahead_advance(&ahead, 8 * bytes)) {
             QDEC_UNROLL

@@ -236,8 +236,7 @@ QDEC_INLINE __m256 few_step(uint32_t type, const uint8_t *const s[8], const stru
         fold[g] = type == DTYPE_TQ2_0 ? tq2_four(s + 4 * g, x, at, n) : q256_fold4(part);
     }
     __m256 d = type == DTYPE_Q6_K ? q6_d(s) : type == DTYPE_IQ4_XS ? xs.d : tq2_d(s);
-    __m256i isum = _mm256_add_epi32(_mm256_permute2x128_si256(fold[0], fold[1], 0x20),
-                                    _mm256_permute2x128_si256(fold[0], fold[1], 0x31));
+    __m256i isum = q256_join(fold[0], fold[1]);
     if (type == DTYPE_IQ4_XS)
         isum = _mm256_add_epi32(isum, xs.left_out);
     return _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_set1_ps(dx)), _mm256_cvtepi32_ps(isum), acc);
@@ -258,9 +257,8 @@ QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a)
     struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in order */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
-        const uint8_t *s[8]; /* rows that are not there are the last one again */
-        for (uint32_t r = 0; r < 8; r++)
-            s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
+        const uint8_t *s[8];
+        q256_rows(a, r0, nr, s);
         __m256 acc = _mm256_setzero_ps();
         for (uint32_t b = 0; b < a->n / 256; b++, ahead_advance(&ahead, 8 * bytes)) {
             struct few_x x = {(const uint8_t *)a->x->q + token * a->n + 256 * (size_t)b,

@@ -290,11 +290,8 @@ QDEC_INLINE void few_add(uint32_t type, const struct few_step *s, const int T, c
         __m256 dx = _mm256_set1_ps(s->d[t][k]);
         __m256i sum = k ? _mm256_permute2x128_si256(even[0], even[1], 0x31)
                         : _mm256_permute2x128_si256(even[0], even[1], 0x20);
-        if (few_whole(type, T)) {
-            const __m256i *v = k ? odd : even;
-            sum = _mm256_add_epi32(_mm256_permute2x128_si256(v[0], v[1], 0x20),
-                                   _mm256_permute2x128_si256(v[0], v[1], 0x31));
-        }
+        if (few_whole(type, T))
+            sum = k ? q256_join(odd[0], odd[1]) : q256_join(even[0], even[1]);
         __m256i all = q256_dword(s->sum[t] + k);
         if (q256_bias(type) || few_signed(type, T))
             sum = _mm256_sub_epi32(sum, all);

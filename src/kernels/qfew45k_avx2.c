@@ -107,8 +107,7 @@ QDEC_INLINE __m256 k45_step(uint32_t type, const uint8_t *const s[8], const int8
         }
         fold[g] = q256_fold4(part);
     }
-    __m256i isum = _mm256_add_epi32(_mm256_permute2x128_si256(fold[0], fold[1], 0x20),
-                                    _mm256_permute2x128_si256(fold[0], fold[1], 0x31));
+    __m256i isum = q256_join(fold[0], fold[1]);
     if (type == DTYPE_Q5_K)
         isum = _mm256_srai_epi32(isum, 1);
     __m256 dx8 = _mm256_set1_ps(dx);
@@ -130,9 +129,8 @@ QDEC_INLINE void k45_rows(uint32_t type, const struct q8_args *a)
     struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in order */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
-        const uint8_t *s[8]; /* rows that are not there are the last one again */
-        for (uint32_t r = 0; r < 8; r++)
-            s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
+        const uint8_t *s[8];
+        q256_rows(a, r0, nr, s);
         __m256 acc = _mm256_setzero_ps();
         for (uint32_t b = 0; b < a->n / 256; b++, ahead_advance(&ahead, 8 * bytes)) {
             acc = k45_step(type, s, a->x->q + token * a->n + 256 * (size_t)b, sum32 + 8 * (size_t)b, d[b],

@@ -43,7 +43,7 @@ static const struct iq_const {
     uint8_t word[8][32];    /* word i of each lane */
     uint8_t odd[32];        /* 128 for numbers with an odd number of bits */
     uint8_t bit[32];        /* 1 << j % 8 */
-    uint8_t half[32];       /* see iq_signed */
+    uint8_t half[32];       /* see iq_dot */
     uint8_t high_word[2][32], high_byte[2][32]; /* for entries 8 k .. 8 k + 7 and 16 more, of one for each four */
     uint8_t bits32[2][32];  /* bytes 4 i .. 4 i + 3, 8 times each */
 } iq_const __attribute__((aligned(32))) = {

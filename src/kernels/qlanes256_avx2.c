@@ -147,9 +147,8 @@ QDEC_INLINE void lanes_rows(uint32_t type, const struct q8_args *a)
     struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in its own order */
     for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
         const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
-        const uint8_t *s[8]; /* rows that are not there are the last one again */
-        for (uint32_t r = 0; r < 8; r++)
-            s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
+        const uint8_t *s[8];
+        q256_rows(a, r0, nr, s);
         __m256 acc = _mm256_setzero_ps();
         for (uint32_t b = 0; b < a->n / 256; b++, ahead_advance(&ahead, 8 * bytes)) {
             acc = lanes_step(type, s, a->x->q + token * a->n + 256 * (size_t)b, sum16 + 16 * (size_t)b,
