@@ -195,7 +195,8 @@ static void moe_acc_task(void *arg, int i, int worker)
     }
 }
 
-/* Rows a task so that `units` times rows make about six tasks a thread: a power of two from 16 to 256. */
+/* Rows a task: 16, doubled up to `most` while `rows` rows still make six tasks a thread.  Phase 1, where gate's rows
+ * and up's are tasks apart, gives those of one of them and so has twelve. */
 static uint32_t moe_panel(const struct ops_cpu *c, uint64_t rows, uint32_t most)
 {
     uint32_t panel = 16;

@@ -161,11 +161,11 @@ static void vec_delta(const struct vec_delta *a)
     const uintptr_t S = (uintptr_t)a->S, beyond = S + a->d_k * a->ld * sizeof *a->S;
     uint32_t c = 0;
     for (; a->n_tok == 1 && c + 16 * VEC_PT_ONE <= a->n_col; c += 16 * VEC_PT_ONE) {
-        const uintptr_t next = c + 32 * VEC_PT_ONE <= a->n_col ? S + (c + 16 * VEC_PT_ONE) * sizeof *a->S : beyond;
+        const uintptr_t next = c + 16 * VEC_PT_ONE < a->n_col ? S + (c + 16 * VEC_PT_ONE) * sizeof *a->S : beyond;
         vec_delta_cols(a, a->S + c, a->v + c, next, VEC_PT_ONE);
     }
     for (; c + 16 * VEC_PT <= a->n_col; c += 16 * VEC_PT) {
-        const uintptr_t next = c + 32 * VEC_PT <= a->n_col ? S + (c + 16 * VEC_PT) * sizeof *a->S : beyond;
+        const uintptr_t next = c + 16 * VEC_PT < a->n_col ? S + (c + 16 * VEC_PT) * sizeof *a->S : beyond;
         vec_delta_cols(a, a->S + c, a->v + c, next, VEC_PT);
     }
     for (; c + 16 <= a->n_col; c += 16)
