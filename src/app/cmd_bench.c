@@ -85,7 +85,8 @@ static int check_budget(const struct args *a, const struct sluice_model *m, uint
     p.ram_bytes = budget;
     if (sluice_model_plan(m, &p, &plan, &e))
         return opt_fail("bench", "%s", e.msg);
-    report_scarce(stderr, "bench", &plan);
+    if (!a->m.quiet)
+        report_scarce(stderr, "bench", &plan);
     return 0;
 }
 
@@ -117,7 +118,7 @@ static int run(struct args *a)
             rc = interrupt_fail("bench", rc, &e);
         else
             bench_table(stdout, &r[done], 1);
-        if (fflush(stdout) && !rc && !a->json && !a->csv && !a->svg)
+        if (!rc && opt_flush("bench") && !a->json && !a->csv && !a->svg)
             rc = 1; /* nobody reads, and nothing is kept */
     }
     if (!rc)
@@ -144,7 +145,8 @@ int cmd_bench(int argc, char **argv)
         {"text", 'f', "FILE", "feed this text instead of random tokens, so that routing is that of real use", OPT_STR, &a.text},
         {"seed", 's', "N", "seed of the random tokens (default: another one each time)", OPT_U64, &a.p.seed},
         {"sweep", 0, "SIZES", "several budgets, e.g. 2G,4G,8G,unlimited", OPT_STR, &a.sweep},
-        {"probe", 0, "SECONDS", "how long the disk is measured at each queue depth, and memory in proportion (default 0.4)", OPT_F32,
+        {"probe", 0, "SECONDS", "how long the disk is measured at each queue depth: 0.01 to 60 (default 0.4); memory in "
+         "proportion, up to what 4 give", OPT_F32,
          &a.p.probe_s},
         {"json", 0, "FILE", "write results as JSON", OPT_STR, &a.json},
         {"csv", 0, "FILE", "write results as CSV", OPT_STR, &a.csv},

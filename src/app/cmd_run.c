@@ -158,7 +158,8 @@ static int open_all(struct run *r)
         return fail(&e);
     if (a->plan) {
         report_plan(stdout, &r->mi, &before);
-        report_scarce(stderr, "run", &before);
+        if (!a->m.quiet)
+            report_scarce(stderr, "run", &before);
         return 0;
     }
     if (sluice_sampler_create(&a->sp, r->mi.n_vocab, &r->sampler, &e) ||

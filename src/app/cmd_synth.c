@@ -230,7 +230,7 @@ int cmd_synth(int argc, char **argv)
     int32_t n_threads = cpu_physical_cores();
     float recall = NAN;
     const struct opt own[] = {
-        {"output", 'o', "FILE", "the GGUF file to write", OPT_STR, &out},
+        {"output", 'o', "FILE", "the GGUF file to write; through a link, its target", OPT_STR, &out},
         {"arch", 0, "NAME", "family: qwen35moe, qwen35, qwen3next, qwen3moe, qwen3, qwen2moe, qwen2, olmoe, llama (with "
          "--experts: Mixtral)", OPT_STR, &s.arch},
         {"type", 0, "TYPE", "weight type (default q4_k); several, comma-separated, take turns; mix: as Q4_K_M files mix them",

@@ -2,7 +2,6 @@
 #include "app/commands.h"
 #include "app/opt.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,12 +41,13 @@ static void hold_standard_files(void)
             (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-/* A full disk or closed pipe shows only here.  A reader that has seen enough needs no word about it. */
+/* A full disk or closed pipe may show only here; a command that failed has said why already. */
 static int flushed(const char *command, int rc)
 {
-    if (fflush(stdout) ? errno != EPIPE : ferror(stdout))
-        return rc ? rc : opt_fail(command, "cannot write to standard output");
-    return ferror(stdout) ? 1 : rc;
+    if (!rc)
+        return opt_flush(command);
+    fflush(stdout);
+    return rc;
 }
 
 int main(int argc, char **argv)

@@ -21,6 +21,18 @@ int opt_fail(const char *command, const char *fmt, ...)
     return 1;
 }
 
+int opt_flush(const char *command)
+{
+    static bool known;
+    const int error = fflush(stdout) ? errno : 0;
+    if (!error && !ferror(stdout))
+        return 0;
+    if (!known && error != EPIPE)
+        opt_fail(command, "cannot write to standard output%s%s", error ? ": " : "", error ? strerror(error) : "");
+    known = true;
+    return 1;
+}
+
 /* ---- values ---------------------------------------------------------------- */
 
 static bool parse_u64(const char *s, uint64_t max, uint64_t *out)

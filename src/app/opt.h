@@ -53,6 +53,9 @@ struct opt_command {
 int opt_parse(const struct opt_command *c, int argc, char **argv, int *n_args);
 /* Prints "sluice NAME: message" and returns 1. */
 int opt_fail(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Hands on what was printed to standard output; 1 where some of it was or is lost.  Says so once, unless the reader has
+ * seen enough and went away. */
+int opt_flush(const char *command);
 
 /* The options that every command which runs a model shares. */
 struct opt_model {

@@ -39,24 +39,50 @@ head -c 1 "$tmp/json" | grep -q '{'; ok "run without standard error: whole JSON"
 [ $? = 1 ] && grep -q 'standard input: cannot read' "$tmp/err"; ok "run without standard input" $?
 "$sluice" inspect $demo 2>"$tmp/err" | true; [ ! -s "$tmp/err" ]; ok "inspect: a reader that has seen enough" $?
 "$sluice" --version >/dev/full 2>/dev/null; [ $? = 1 ]; ok "--version to a full disk" $?
+one=(bench -q -m $demo -p 0 -n 1 -r 1 --probe 0.02)
+"$sluice" "${one[@]}" >/dev/full 2>"$tmp/err"
+[ $? = 1 ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -q 'cannot write to standard output: .' "$tmp/err"
+ok "bench to a full disk ($(head -2 "$tmp/err"))" $?
+"$sluice" "${one[@]}" --json "$tmp/json" >/dev/full 2>"$tmp/err"
+[ $? = 1 ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -q 'cannot write to standard output: .' "$tmp/err" && [ -s "$tmp/json" ]
+ok "bench --json to a full disk: one word, and the results ($(head -2 "$tmp/err"))" $?
+mkfifo "$tmp/unread"
+exec 5<>"$tmp/unread" 6>"$tmp/unread" 5<&- # now nobody reads what goes to 6
+rm "$tmp/json"
+"$sluice" "${one[@]}" >&6 2>"$tmp/err"; [ $? = 1 ] && [ ! -s "$tmp/err" ]; ok "bench: a reader that went away ($(head -2 "$tmp/err"))" $?
+"$sluice" "${one[@]}" --json "$tmp/json" >&6 2>"$tmp/err"; [ $? = 1 ] && [ ! -s "$tmp/err" ] && [ -s "$tmp/json" ]
+ok "bench --json: a reader that went away ($(head -2 "$tmp/err"))" $?
+exec 6>&-
 
 # ---- a terminal that hangs up ends a command as Ctrl-C does; nohup(1) keeps it
 mkdir "$tmp/cut"
-"$sluice" synth -q --arch qwen3 --layers 5 --hidden 2048 --vocab 512 --type q8_0 -t 1 -o "$tmp/cut/x" 2>"$tmp/err" &
+env --default-signal=HUP "$sluice" synth -q --arch qwen3 --layers 5 --hidden 2048 --vocab 512 --type q8_0 -t 1 -o "$tmp/cut/x" 2>"$tmp/err" &
 pid=$!
-for _ in $(seq 200); do [ -n "$(ls "$tmp/cut")" ] && break; sleep 0.02; done
+for _ in $(seq 1200); do [ -n "$(ls "$tmp/cut")" ] && break; kill -0 $pid 2>/dev/null || break; sleep 0.05; done
 kill -HUP $pid
 wait $pid
 rc=$?; [ $rc = 1 ] && [ -z "$(ls "$tmp/cut")" ] && grep -q interrupted "$tmp/err"; ok "synth: SIGHUP leaves nothing ($rc $(ls "$tmp/cut"))" $?
 rm "$tmp/text"
 rm -f "$tmp"/cut/*
-"$sluice" trace -q -m $demo --random 50 -n 10 -o "$tmp/t" && (ulimit -f 1; "$sluice" simulate "$tmp/t" --csv "$tmp/cut/x") >/dev/null 2>&1
+"$sluice" trace -q -m $demo --random 50 -n 10 -o "$tmp/t"; ok "trace" $?
+(ulimit -f 1; "$sluice" simulate "$tmp/t" --csv "$tmp/cut/x") >/dev/null 2>&1
 [ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ]; ok "simulate: a limit on file sizes is an error, and nothing stays ($(ls "$tmp/cut"))" $?
+mkfifo "$tmp/endless"
+exec 5<>"$tmp/endless"
+"$sluice" simulate "$tmp/endless" --csv "$tmp/cut/x" >/dev/null 2>"$tmp/err" 5<&- &
+pid=$!
+for _ in $(seq 1200); do grep -q '^SigCgt:.*[2367abef]$' /proc/$pid/status && break; sleep 0.05; done 2>/dev/null # SIGINT
+sleep 0.3
+kill -INT $pid
+exec 5<&-
+wait $pid
+[ $? = 1 ] && [ -z "$(ls "$tmp/cut")" ] && grep -q 'simulate: interrupted' "$tmp/err"
+ok "simulate: Ctrl-C leaves nothing ($(head -2 "$tmp/err") $(ls "$tmp/cut"))" $?
 (ulimit -f 1; exec "$sluice" trace -q -m $demo --random 50 -n 10 -o "$tmp/cut/x") 2>&1 | true
 [ -z "$(ls "$tmp/cut")" ]; ok "trace: nothing stays where nobody reads the error ($(ls "$tmp/cut"))" $?
 (trap '' HUP; exec "$sluice" run -q -m $demo -p hi -n 400 --ignore-eos --temp 0 --io-fault late=1ms --ram 24M) >"$tmp/text" 2>&1 &
 pid=$!
-for _ in $(seq 200); do [ -s "$tmp/text" ] && break; sleep 0.05; done 2>/dev/null
+for _ in $(seq 1200); do [ -s "$tmp/text" ] && break; kill -0 $pid 2>/dev/null || break; sleep 0.05; done
 kill -HUP $pid
 wait $pid; ok "run: under nohup it goes on" $?
 "$sluice" run -q -m $demo -p hi -n 400 --ignore-eos --temp 0 2>/dev/null | cmp -s - "$tmp/text"; ok "run: under nohup, to its end" $?
