@@ -52,10 +52,10 @@ device=$(basename "$(df --output=source "$model" | tail -1)")
 disk=$(lsblk -no pkname "/dev/$device" 2>/dev/null | head -1)
 ra=/sys/block/${disk:-$device}/queue/read_ahead_kb
 own_ra=$(cat "$ra" 2>/dev/null || echo '')
-group=/sys/fs/cgroup/memory/sluice-compare
+group=/sys/fs/cgroup/memory/sluice-compare-$$ ra_changed=
 finish() {
     cd /
-    [ -n "$own_ra" ] && echo "$own_ra" 2>/dev/null >"$ra"
+    [ -n "$ra_changed" ] && echo "$own_ra" 2>/dev/null >"$ra"
     rmdir "$group" 2>/dev/null
     rm -rf "$tmp"
     return 0
@@ -73,8 +73,8 @@ limited() {
         timeout --foreground "$give_up" "$@" # so that Ctrl-C reaches it
         return
     fi
-    mkdir -p "$group" || fail "$group: cannot make a cgroup (version 1, as root)"
-    echo "$limit" >"$group/memory.limit_in_bytes" || fail "$group: cannot set the limit $limit"
+    mkdir -p "$group" || { echo "$group: cannot make a cgroup (version 1, as root)" >&2; return 1; }
+    echo "$limit" >"$group/memory.limit_in_bytes" || { echo "$group: cannot set the limit $limit" >&2; return 1; }
     sync
     echo 3 >/proc/sys/vm/drop_caches
     echo 0 >"$group/memory.max_usage_in_bytes"
@@ -132,9 +132,13 @@ median() { sort -g | awk '{v[NR] = $1; s[NR] = $0} END {if (!NR) print "-"; else
 column() { awk -v c="$2" '$c != "-" {print $c}' "$1" | median | sed -E 's/^([0-9]+\.[0-9]{2})[0-9]*$/\1/'; }
 
 note() { # row, figures: kept for the table
-    echo "$2" >>"$tmp/row.$1"
-    [ "$1" != 1.sluice ] || [ "${2#- -}" = "$2" ] || missing=1
-    echo "  ${1#*.}: $2" >&2
+    local figures=${2:-'- - - - -'} # what printed them may have died
+    echo "$figures" >>"$tmp/row.$1"
+    case $1:$figures in
+        1.sluice:[0-9]*) ;;
+        1.sluice:*) missing=1 ;;
+    esac
+    echo "  ${1#*.}: $figures" >&2
 }
 
 peer() { # row's number, name, runner, program, budget, more arguments
@@ -147,10 +151,12 @@ peer() { # row's number, name, runner, program, budget, more arguments
     for kb in $kbs; do
         value=$kb
         [ "$kb" = own ] && value=$own_ra
+        ra_changed=1
         echo "$value" >"$ra"
         note "$1.$2, read_ahead_kb $value" "$("$3" "$5" "$4" "${@:6}")"
     done
     echo "$own_ra" >"$ra"
+    ra_changed=
 }
 
 echo "| limit | program | prefill $n_prompt tok/s | decode tok/s | memory held, GiB | of the causal limit | of the overlap limit |"
