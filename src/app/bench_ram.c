@@ -17,7 +17,7 @@
 
 #define BUF_BYTES (384u << 20) /* well beyond any last-level cache this is meant for */
 #define BUF_MIN_BYTES (8u << 20)
-#define SLOT_READS 512          /* of slots, 50 ms or so */
+#define SLOT_READS 512         /* slots of a round: of small ones it takes many until BUF_BYTES are read */
 #define SPANS 96               /* taken one by one, so that a slow thread does not hold the others up */
 
 typedef uint64_t v8 __attribute__((vector_size(64), aligned(64)));
@@ -142,7 +142,7 @@ int bench_ram_rate(int n_threads, int rounds, const volatile int *cancel, double
 struct slot_reader {
     read_fn *read;
     const struct weight_store *ws;
-    uint64_t seed;
+    uint64_t seed, first; /* of this round, counted through all */
     uint32_t n_slots;
     uint64_t sink[SLOT_READS], n_bytes[SLOT_READS];
 };
@@ -150,7 +150,7 @@ struct slot_reader {
 static void read_slot(void *arg, int i, int worker)
 {
     struct slot_reader *r = arg;
-    const uint32_t slot = (uint32_t)(synth_hash(r->seed, (uint64_t)i) % r->n_slots);
+    const uint32_t slot = (uint32_t)(synth_hash(r->seed, r->first + (uint64_t)i) % r->n_slots);
     const v8 *p = weight_store_slot(r->ws, slot, &r->n_bytes[i]);
     (void)worker;
     r->n_bytes[i] = p ? r->n_bytes[i] / (4 * sizeof(v8)) * (4 * sizeof(v8)) : 0;
@@ -160,15 +160,17 @@ static void read_slot(void *arg, int i, int worker)
 double bench_ram_slots(struct pool *pool, const struct weight_store *ws, uint64_t seed)
 {
     struct slot_reader r = {.read = widest(), .ws = ws, .seed = seed, .n_slots = weight_store_n_slots(ws)};
-    uint64_t all = 0, n = 0, t;
+    uint64_t all = 0, n = 0, ns = 0, t;
     for (uint32_t i = 0; i < r.n_slots; i++)
         all += weight_store_slot(ws, i, &t) ? t : 0;
     if (all < BUF_BYTES)
         return 0;
-    t = log_now_ns();
-    pool_run(pool, read_slot, &r, SLOT_READS);
-    t = log_now_ns() - t;
-    for (int i = 0; i < SLOT_READS; i++)
-        n += r.n_bytes[i];
-    return n ? (double)n * 1e9 / (double)t : 0;
+    for (; n < BUF_BYTES; r.first += SLOT_READS) {
+        t = log_now_ns();
+        pool_run(pool, read_slot, &r, SLOT_READS);
+        ns += log_now_ns() - t;
+        for (int i = 0; i < SLOT_READS; i++)
+            n += r.n_bytes[i];
+    }
+    return (double)n * 1e9 / (double)ns;
 }

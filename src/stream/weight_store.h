@@ -133,7 +133,7 @@ bool weight_store_idle(struct weight_store *ws, uint64_t ms);
 int weight_store_hot(const struct weight_store *ws, struct hot_unit *units, uint32_t *n,
                      struct sluice_error *err) SLUICE_MUST_CHECK;
 
-/* For benches, between tickets: where slot i (of n) begins, page by page, and how much it holds; NULL: nothing lies there. */
+/* For benches, between tickets: the address of slot i (of n) and its size, padding included; NULL: no expert lies there. */
 uint32_t weight_store_n_slots(const struct weight_store *ws);
 const void *weight_store_slot(const struct weight_store *ws, uint32_t i, uint64_t *n_bytes);
 
