@@ -18,6 +18,8 @@ struct reread {
     bool few;
     uint64_t n_bytes;   /* of the largest run of all */
     uint64_t random;
+    int error;          /* of the first read that failed, or 0 */
+    uint64_t failed;    /* its io_read.user */
 };
 
 /* The first of the unit's runs that is as large as any; NULL: its source has none. */
@@ -38,7 +40,8 @@ static uint32_t random_below(struct reread *r, uint32_t n)
 
 static bool submit_unit(struct reread *r, uint32_t unit, uint32_t slot)
 {
-    const struct io_read read = weight_store_run_read(r->ws, unit, slot, largest_run(r, unit));
+    struct io_read read = weight_store_run_read(r->ws, unit, slot, largest_run(r, unit));
+    read.user = read.user >> 32 << 32 | unit; /* what is said of a failed read; the slot is not asked for */
     return io_submit(r->ws->io, &read, 1) == 1;
 }
 
@@ -58,23 +61,30 @@ static bool submit_one(struct reread *r)
     return submit_unit(r, unit, slot);
 }
 
-/* What lies in the slots, as the cache believes. */
-static int restore(struct reread *r)
+static int wait_some(struct reread *r)
 {
     struct io_completion c[32];
-    int in_flight = 0, error = 0;
+    const int n = io_wait(r->ws->io, c, 32, true);
+    for (int i = 0; i < n; i++)
+        if (c[i].error && !r->error) {
+            r->error = c[i].error;
+            r->failed = c[i].user;
+        }
+    return n;
+}
+
+/* What lies in the slots, as the cache believes. */
+static void restore(struct reread *r)
+{
+    int in_flight = 0;
     for (uint32_t i = 0; i < r->n || in_flight;) {
         if (i < r->n && submit_unit(r, unit_cache_unit(r->ws->cache, r->slots[i]), r->slots[i])) {
             i++;
             in_flight++;
             continue;
         }
-        int got = io_wait(r->ws->io, c, 32, true);
-        in_flight -= got;
-        for (int k = 0; k < got; k++)
-            error = error ? error : c[k].error;
+        in_flight -= wait_some(r);
     }
-    return error;
 }
 
 static bool canceled(const struct weight_store *ws)
@@ -83,28 +93,36 @@ static bool canceled(const struct weight_store *ws)
 }
 
 /* Counting starts once the queue has turned over. */
-static int run_for(struct reread *r, int depth, double seconds, double *bytes_s)
+static void run_for(struct reread *r, int depth, double seconds, double *bytes_s)
 {
-    struct io_completion c[32];
     uint64_t begin = log_now_ns(), start = 0, last = 0, n = 0, limit = (uint64_t)(seconds * 1e9);
-    int in_flight = 0, warm = depth, error = 0;
+    int in_flight = 0, warm = depth;
     while (in_flight < depth && submit_one(r))
         in_flight++;
     while (in_flight) {
-        int got = io_wait(r->ws->io, c, 32, true);
+        int got = wait_some(r);
         last = log_now_ns();
         in_flight -= got;
-        for (int i = 0; i < got; i++)
-            error = error ? error : c[i].error;
         if (start)
             n += (uint64_t)got;
         else if ((warm -= got) <= 0)
             start = last;
-        while (in_flight < depth && !error && !canceled(r->ws) && last - begin < limit && submit_one(r))
+        while (in_flight < depth && !r->error && !canceled(r->ws) && last - begin < limit && submit_one(r))
             in_flight++;
     }
     *bytes_s = n ? (double)n * (double)r->n_bytes / ((double)(last - start) * 1e-9) : 0;
-    return error;
+}
+
+static int fail(const struct reread *r, struct sluice_error *err)
+{
+    const struct weight_store *ws = r->ws;
+    const uint32_t unit = (uint32_t)r->failed, src = weight_store_source_of(ws, unit);
+    const struct store_run *run = &ws->sources[src].run[(r->failed >> 32) & 0xFF];
+    char buf[16];
+    return err_set(err, SLUICE_EIO, "%s: disk probe: read of %zu bytes at offset %llu: %s",
+                   weight_store_file(ws, run->file, buf), run->n_bytes,
+                   (unsigned long long)(run->offset + (unit - ws->u->experts[src].first_unit) * run->stride),
+                   weight_store_reason(r->error));
 }
 
 int weight_store_probe(struct weight_store *ws, uint32_t n_slots, int depth, double seconds, uint64_t seed,
@@ -124,14 +142,13 @@ int weight_store_probe(struct weight_store *ws, uint32_t n_slots, int depth, dou
     for (uint32_t i = 0; i < ws->n_slots && (!n_slots || r.n < n_slots); i++)
         if (unit_cache_ready(ws->cache, i) && largest_run(&r, unit_cache_unit(ws->cache, i)))
             r.slots[r.n++] = i;
-    int e = 0;
     if (r.n >= (uint32_t)depth && depth > 0) {
-        e = run_for(&r, depth, seconds, bytes_s);
-        int again = r.few ? restore(&r) : 0; /* however little came, and whatever ended it */
-        e = e ? e : again;
+        run_for(&r, depth, seconds, bytes_s);
+        if (r.few) /* however little came, and whatever ended it */
+            restore(&r);
     }
     free(r.slots);
-    if (e)
-        return err_set(err, SLUICE_EIO, "probe read failed: %s", weight_store_reason(e));
+    if (r.error)
+        return fail(&r, err);
     return canceled(ws) ? err_set(err, SLUICE_ECANCELED, "canceled while measuring the disk") : 0;
 }

@@ -510,18 +510,28 @@ static void test_probe(void **state)
         struct io *io = open_io(SLUICE_IO_THREADS, 16, fails ? "fail=5" : NULL);
         struct weight_store *ws = create(io, 6, all_pinned, 0, false);
         struct weight_store_stats st;
+        struct sluice_error err = {0};
+        unsigned long long offset;
         double rate;
         assert_int_equal(take_all(ws, 1, ids, 4, false, 1, NULL), 0);
         assert_int_equal(weight_store_probe(ws, 0, 5, 0.01, 1, &rate, NULL), 0);
         assert_true(rate == 0);
         weight_store_get_stats(ws, &st);
         assert_int_equal(st.reads, 4);
-        assert_int_equal(weight_store_probe(ws, 0, 4, 0.01, 1, &rate, NULL), fails ? SLUICE_EIO : 0);
-        if (!fails) {
+        assert_int_equal(weight_store_probe(ws, 0, 4, 0.25, 1, &rate, &err), fails ? SLUICE_EIO : 0);
+        if (fails) {
+            char want[120];
+            assert_int_equal(sscanf(err.msg, "file 1: disk probe: read of %*u bytes at offset %llu:", &offset), 1);
+            snprintf(want, sizeof want, "file 1: disk probe: read of %d bytes at offset %llu: Input/output error", 3 * BIG + 7,
+                     offset);
+            assert_string_equal(err.msg, want);
+            assert_int_equal((offset - 100) % (3 * BIG + 77), 0);
+            assert_in_range((offset - 100) / (3 * BIG + 77), 9, 12);
+        } else {
             assert_true(rate > 0);
             weight_store_get_stats(ws, &st);
             assert_true(st.reads > 4);
-            assert_int_equal(weight_store_probe(ws, 3, 2, 0.01, 7, &rate, NULL), 0);
+            assert_int_equal(weight_store_probe(ws, 3, 2, 0.25, 7, &rate, NULL), 0);
             assert_true(rate > 0);
             assert_int_equal(take_all(ws, 1, ids, 4, false, 1, NULL), 0);
             weight_store_get_stats(ws, &st);
@@ -532,7 +542,15 @@ static void test_probe(void **state)
             assert_int_equal(take_all(ws, 1, ids, 4, false, 1, NULL), 0);
             cancel = 1; /* not in an hour: a probe of any length ends */
             assert_int_equal(weight_store_probe(ws, 0, 4, 3600, 1, &rate, NULL), SLUICE_ECANCELED);
+            /* Into few slots it has read other units by then, and leaves those that were there all the same. */
+            for (uint64_t k = 1; k < 9; k++)
+                assert_int_equal(weight_store_probe(ws, 3, 2, 3600, k, &rate, NULL), SLUICE_ECANCELED);
             cancel = 0;
+            weight_store_get_stats(ws, &st);
+            uint64_t hits = st.hits;
+            assert_int_equal(take_all(ws, 1, ids, 4, false, 1, NULL), 0);
+            weight_store_get_stats(ws, &st);
+            assert_int_equal(st.hits, hits + 4);
         }
         weight_store_free(ws);
         io_close(io);
