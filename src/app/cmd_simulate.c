@@ -181,10 +181,11 @@ static int run(struct table *x, const char *path, const char *slots, const char 
     int rc = simulate_optimum_begin(&x->t, &e);
     for (uint32_t i = 0; !rc && i < x->n_rows; i++)
         for (uint32_t j = 0; !rc && j < x->n_cols; j++)
-            rc = simulate_run(&x->t, x->policies[j], x->rows[i].n_slots, &x->rows[i].hits[j], &e);
+            rc = interrupt_flag ? SLUICE_ECANCELED
+                                : simulate_run(&x->t, x->policies[j], x->rows[i].n_slots, &x->rows[i].hits[j], &e);
     simulate_optimum_end();
     if (rc)
-        return opt_fail("simulate", "%s", e.msg);
+        return interrupt_fail("simulate", rc, &e);
     print_table(x, TRACE_DECODE);
     print_table(x, TRACE_PREFILL);
     if (csv && !(rc = outfile_open(&f, "simulate", csv)))
@@ -215,7 +216,7 @@ int cmd_simulate(int argc, char **argv)
         return rc == OPT_EXIT ? 0 : rc;
     if (n_args != 1)
         return opt_fail("simulate", "no trace: give the file that sluice trace wrote");
-    interrupt_never_by_writing();
+    interrupt_catch();
     if (outfile_check("simulate", csv) || outfile_check("simulate", svg))
         return 1;
     struct table *x = calloc(1, sizeof *x);

@@ -33,13 +33,9 @@ void interrupt_catch(void)
     const struct sigaction sa = {.sa_handler = on_signal}; /* no SA_RESTART: a read that waits for input ends */
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
-    if (signal(SIGHUP, SIG_IGN) != SIG_IGN) /* nohup(1) wants it ignored */
+    struct sigaction old;
+    if (!sigaction(SIGHUP, NULL, &old) && old.sa_handler != SIG_IGN) /* nohup(1) wants it ignored */
         sigaction(SIGHUP, &sa, NULL);
-    interrupt_never_by_writing();
-}
-
-void interrupt_never_by_writing(void)
-{
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
 }

@@ -12,10 +12,9 @@
 /* Not 0 once a signal came; what sluice_params.cancel points to. */
 extern volatile int interrupt_flag;
 
+/* From now on.  An ignored SIGHUP stays ignored (nohup).  A limit on file sizes and a reader that went away become errors of
+ * the write: they end no process that has a half-written file to remove. */
 void interrupt_catch(void);
-/* A limit on file sizes and a reader that went away are errors of the write: they end no process that has a half-written file
- * to remove.  interrupt_catch does it too. */
-void interrupt_never_by_writing(void);
 /* Says why something of the library failed, or that it was interrupted; returns 1. */
 int interrupt_fail(const char *command, int rc, const struct sluice_error *e);
 
