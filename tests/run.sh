@@ -33,8 +33,13 @@ one() { # test, where its files may lie
     XDG_CACHE_HOME=$(mktemp -d "$work/cache.XXXXXX") || return 1
     export XDG_CACHE_HOME
     start=$(date +%s%N)
-    timeout -k 10 "$limit" "${under[@]}" "$t" >"$log" 2>&1 </dev/null
+    # timeout makes a process group of its own, which ends with the test; Ctrl-C does not reach it and is handed on.  What a
+    # shell puts into the background ignores SIGINT otherwise.
+    env --default-signal=INT,QUIT timeout -k 10 "$limit" "${under[@]}" "$t" >"$log" 2>&1 </dev/null &
+    trap "kill $! 2>/dev/null; wait $!; exit 130" INT TERM HUP
+    wait $!
     rc=$?
+    trap - INT TERM HUP
     t_ms=$((($(date +%s%N) - start) / 1000000))
     # What the test counted itself.
     p=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | awk '{s += $1} END {print s + 0}')

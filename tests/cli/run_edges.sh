@@ -107,7 +107,7 @@ if command -v script >/dev/null; then
     mkfifo "$tmp/keys"
     script -qec "'$sluice' run -m '$demo' -n 3" /dev/null >"$tmp/tty" 2>/dev/null <"$tmp/keys" &
     exec 4>"$tmp/keys"
-    for _ in $(seq 200); do grep -qa 'up to Ctrl-D' "$tmp/tty" && break; sleep 0.05; done
+    for _ in $(seq 1200); do grep -qa 'up to Ctrl-D' "$tmp/tty" && break; sleep 0.05; done
     printf 'Once upon a time\n\004' >&4
     exec 4>&-
     wait $!
@@ -130,7 +130,8 @@ ok "run --json: a model's name that is not UTF-8" $?
 ok "bench: a budget that holds what is measured, and no context of 4096 ($(head -1 "$tmp/err"))" $?
 case ${B:-build} in
 *san* | *arm64*) ;;
-*) awk -F, '$1 == 17 * 1048576 && $2 > $1 + 8 * 1048576 {bad = 1} NR == 2 && $1 != "" {bad = 1} END {exit bad || NR != 5}' "$tmp/s.csv"
+*) ! (echo 5 >/proc/self/clear_refs) 2>/dev/null || # then a peak is of all before
+    awk -F, '$1 == 17 * 1048576 && $2 > $1 + 8 * 1048576 {bad = 1} NR == 2 && $1 != "" {bad = 1} END {exit bad || NR != 5}' "$tmp/s.csv"
     ok "bench --sweep: the peak is the budget's own ($(cut -d, -f1,2 "$tmp/s.csv" | tr '\n' ' '))" $? ;;
 esac
 ! grep -qE -- ',-1(,|$)' "$tmp/s.csv"; ok "bench --csv: nothing where there is no figure" $?

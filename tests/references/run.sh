@@ -16,10 +16,14 @@ if [ -z "${VENV:-}" ]; then
             python3 -m venv "$VENV"
         fi
         echo "installing $req into $VENV"
+        set -m # a group of its own, to be ended as a whole
         PATH=$PWD/$VENV/bin:$PATH tests/references/fetch.sh smollm2 llama.cpp &
+        set +m
+        trap "kill -- -$! 2>/dev/null" EXIT
         # Most modules are never imported: those that are, are compiled then.
         "$VENV/bin/pip" install --quiet --disable-pip-version-check --no-compile -r $req
         wait $! || true # what is missing is fetched below, or said to be missing
+        trap - EXIT
         cp $req "$VENV/requirements.done"
     fi
 fi

@@ -56,6 +56,16 @@ static void test_map(void **state)
     mem_unmap(NULL, 5);
 }
 
+/* Asked last: it does it. */
+static bool peak_can_be_reset(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    if (!f)
+        return false;
+    bool written = fputs("5", f) >= 0;
+    return !fclose(f) && written;
+}
+
 static void test_rss(void **state)
 {
     (void)state;
@@ -71,7 +81,8 @@ static void test_rss(void **state)
     assert_true(mem_rss() < before + n / 2); /* given back at once */
     assert_true(mem_peak_rss() >= before + n / 2);
     mem_reset_peak_rss();
-    assert_true(mem_peak_rss() < before + n / 2);
+    bool reset = mem_peak_rss() < before + n / 2;
+    assert_true(reset || !peak_can_be_reset());
 }
 
 static void check_bytes(uint64_t n, const char *want)
