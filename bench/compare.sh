@@ -95,6 +95,7 @@ gave_none() { # exit status, program: why there is no figure
 run_sluice() { # budget
     local ram=$1
     [ "$ram" = none ] && ram=unlimited
+    : >"$tmp/s.json" # not an earlier round's
     limited "$1" "$sluice" bench -q -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" --ram "$ram" \
         --json "$tmp/s.json" >/dev/null 2>"$tmp/err" || { gave_none $? "$sluice"; echo "- - $(cat "$tmp/peak") - -"; return; }
     awk -v peak="$(cat "$tmp/peak")" '
@@ -103,7 +104,11 @@ run_sluice() { # budget
         key == "tok_s" {t[++n] = v}
         key == "fraction_causal" {c = v}
         key == "fraction_overlap" {o = v}
-        END {printf "%.2f %.2f %s %.2f%s %.2f%s\n", t[1], t[2], peak, c, drift, o, drift}' "$tmp/s.json"
+        END {
+            if (n < 2) print "  sluice: no figures in its results" >"/dev/stderr"
+            if (n < 2) print "- -", peak, "- -"
+            else printf "%.2f %.2f %s %.2f%s %.2f%s\n", t[1], t[2], peak, c, drift, o, drift
+        }' "$tmp/s.json"
 }
 run_llama() { # budget, program, more arguments
     limited "$1" "$2" "${@:3}" -m "$model" -p "$n_prompt" -n "$n_gen" -r 2 -t "$threads" -o csv >"$tmp/l.csv" 2>"$tmp/err" ||

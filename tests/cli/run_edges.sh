@@ -146,6 +146,8 @@ refused "-b 5Q: a size" compare -m $demo -b 5Q
 compare --help | grep -q '^ *bench/compare.sh -m MODEL'; ok "compare --help" $?
 compare -m "$0" -r 1 -p 4 -n 2 >"$tmp/out" 2>"$tmp/err"
 [ $? = 1 ] && grep -q 'sluice: .*not a GGUF file' "$tmp/err"; ok "compare: a file that is no model ($(tail -1 "$tmp/err"))" $?
+compare -m $demo -s /bin/true -r 1 -p 4 -n 2 >"$tmp/out" 2>"$tmp/err"
+[ $? = 1 ] && grep -q 'sluice gave no figures' "$tmp/err"; ok "compare: no figures and no error ($(tail -1 "$tmp/err"))" $?
 compare -m $demo -r 1 -p 4 -n 2 -l /bin/false >"$tmp/out" 2>"$tmp/err" && grep -qE '^\| none \| sluice \| [0-9.]+ \| [0-9.]+ ' "$tmp/out" &&
     grep -q '^| none | llama.cpp | - | - ' "$tmp/out"
 ok "compare: one row each, where the peer fails ($(tail -1 "$tmp/err"))" $?
