@@ -17,6 +17,8 @@ struct reread {
     uint32_t *slots, n; /* whose units have a run of n_bytes */
     bool few;
     uint64_t n_bytes;   /* of the largest run of all */
+    struct { uint32_t slot, unit; } *flight; /* [depth], the first n_flight of them */
+    uint32_t n_flight;
     uint64_t random;
     int error;          /* of the first read that failed, or 0 */
     uint64_t failed;    /* its io_read.user */
@@ -53,23 +55,62 @@ static bool fits_place(const struct reread *r, uint32_t unit, uint32_t own)
     return a && b && a->slot_off == b->slot_off;
 }
 
+static bool slot_in_flight(const struct reread *r, uint32_t slot)
+{
+    for (uint32_t i = 0; i < r->n_flight; i++)
+        if (r->flight[i].slot == slot)
+            return true;
+    return false;
+}
+
+static bool unit_in_flight(const struct reread *r, uint32_t unit)
+{
+    for (uint32_t i = 0; i < r->n_flight; i++)
+        if (r->flight[i].unit == unit)
+            return true;
+    return false;
+}
+
+/* Two reads never write to one slot at a time, and a unit tells its slot.  There is always one of each: slots are at least as
+ * many as reads, and each holds a unit that fits. */
 static bool submit_one(struct reread *r)
 {
-    uint32_t slot = r->slots[random_below(r, r->n)], own = unit_cache_unit(r->ws->cache, slot), unit = own;
-    while (r->few && !fits_place(r, unit = random_below(r, r->ws->u->n_units), own))
-        ;
-    return submit_unit(r, unit, slot);
+    uint32_t at = random_below(r, r->n);
+    while (slot_in_flight(r, r->slots[at]))
+        at = (at + 1) % r->n;
+    const uint32_t slot = r->slots[at], own = unit_cache_unit(r->ws->cache, slot);
+    uint32_t unit = own;
+    if (r->few)
+        do
+            unit = random_below(r, r->ws->u->n_units);
+        while (!fits_place(r, unit, own) || unit_in_flight(r, unit));
+    if (!submit_unit(r, unit, slot))
+        return false;
+    r->flight[r->n_flight].slot = slot;
+    r->flight[r->n_flight++].unit = unit;
+    return true;
+}
+
+static void landed(struct reread *r, uint32_t unit)
+{
+    for (uint32_t i = 0; i < r->n_flight; i++)
+        if (r->flight[i].unit == unit) {
+            r->flight[i] = r->flight[--r->n_flight];
+            return;
+        }
 }
 
 static int wait_some(struct reread *r)
 {
     struct io_completion c[32];
     const int n = io_wait(r->ws->io, c, 32, true);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        landed(r, (uint32_t)c[i].user);
         if (c[i].error && !r->error) {
             r->error = c[i].error;
             r->failed = c[i].user;
         }
+    }
     return n;
 }
 
@@ -96,19 +137,18 @@ static bool canceled(const struct weight_store *ws)
 static void run_for(struct reread *r, int depth, double seconds, double *bytes_s)
 {
     uint64_t begin = log_now_ns(), start = 0, last = 0, n = 0, limit = (uint64_t)(seconds * 1e9);
-    int in_flight = 0, warm = depth;
-    while (in_flight < depth && submit_one(r))
-        in_flight++;
-    while (in_flight) {
+    int warm = depth;
+    while (r->n_flight < (uint32_t)depth && submit_one(r))
+        ;
+    while (r->n_flight) {
         int got = wait_some(r);
         last = log_now_ns();
-        in_flight -= got;
         if (start)
             n += (uint64_t)got;
         else if ((warm -= got) <= 0)
             start = last;
-        while (in_flight < depth && !r->error && !canceled(r->ws) && last - begin < limit && submit_one(r))
-            in_flight++;
+        while (r->n_flight < (uint32_t)depth && !r->error && !canceled(r->ws) && last - begin < limit && submit_one(r))
+            ;
     }
     *bytes_s = n ? (double)n * (double)r->n_bytes / ((double)(last - start) * 1e-9) : 0;
 }
@@ -137,8 +177,12 @@ int weight_store_probe(struct weight_store *ws, uint32_t n_slots, int depth, dou
             if (ws->sources[i].run[k].n_bytes > r.n_bytes)
                 r.n_bytes = ws->sources[i].run[k].n_bytes;
     r.slots = mem_calloc(ws->n_slots ? ws->n_slots : 1, sizeof *r.slots);
-    if (!r.slots)
+    r.flight = mem_calloc(depth > 0 ? (size_t)depth : 1, sizeof *r.flight);
+    if (!r.slots || !r.flight) {
+        free(r.slots);
+        free(r.flight);
         return err_set(err, SLUICE_ENOMEM, "no memory for the disk probe");
+    }
     for (uint32_t i = 0; i < ws->n_slots && (!n_slots || r.n < n_slots); i++)
         if (unit_cache_ready(ws->cache, i) && largest_run(&r, unit_cache_unit(ws->cache, i)))
             r.slots[r.n++] = i;
@@ -148,6 +192,7 @@ int weight_store_probe(struct weight_store *ws, uint32_t n_slots, int depth, dou
             restore(&r);
     }
     free(r.slots);
+    free(r.flight);
     if (r.error)
         return fail(&r, err);
     return canceled(ws) ? err_set(err, SLUICE_ECANCELED, "canceled while measuring the disk") : 0;
