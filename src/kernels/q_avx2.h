@@ -60,13 +60,6 @@ QDEC_INLINE __m256i q256_join(__m256i a, __m256i b)
     return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
 }
 
-/* Where rows r0 .. r0 + 7 begin, nr <= 8 of them: rows that are not there are the last one again. */
-QDEC_INLINE void q256_rows(const struct q8_args *a, uint32_t r0, uint32_t nr, const uint8_t *s[8])
-{
-    for (uint32_t r = 0; r < 8; r++)
-        s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
-}
-
 /* Bytes `at` .. at + 15 of two rows.  An insertion waits for one of two units, a blend takes any; but it
  * loads the 16 bytes before those, too. */
 QDEC_INLINE __m256i q256_two_rows(const uint8_t *a, const uint8_t *b, size_t at)
@@ -212,6 +205,30 @@ QDEC_INLINE int q256_depth(uint32_t type)
 
 /* part[8] to sums of 8 rows. */
 QDEC_INLINE __m256i q256_tree(const __m256i *part) { return q256_join(q256_fold4(part), q256_fold4(part + 4)); }
+
+/* A file's step with one token: block b of 8 rows, which is at s[0 .. 7], onto acc.  x: its activations, as the file
+ * prepared them; ahead: where to ask for as much memory as the step reads. */
+typedef __m256 q256_step_fn(uint32_t type, const uint8_t *const s[8], const void *x, uint32_t b, uintptr_t ahead, __m256 acc);
+
+/* Token t0, all rows. */
+QDEC_INLINE void q256_one_token(uint32_t type, const struct q8_args *a, uint32_t t0, q256_step_fn *step, const void *x)
+{
+    const size_t bytes = qdec_bytes(type);
+    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes);
+    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
+        const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
+        const uint8_t *s[8];
+        __m256 acc = _mm256_setzero_ps();
+        for (uint32_t r = 0; r < 8; r++) /* rows that are not there are the last one again */
+            s[r] = a->w + (r0 + (r < nr ? r : nr - 1)) * a->row_bytes;
+        for (uint32_t b = 0; b < a->n / qdec_elems(type); b++, ahead_advance(&ahead, 8 * bytes)) {
+            acc = step(type, s, x, b, ahead.at, acc);
+            for (uint32_t r = 0; r < 8; r++)
+                s[r] += bytes;
+        }
+        q256_store(a->out + t0 * a->ld_out + r0, nr, acc);
+    }
+}
 
 /* 8 partial sums of sum_g scale_g sum_i q_i x_i. */
 QDEC_INLINE __m256i q256_dot(uint32_t type, const struct qdec_block *b, const int8_t *x, __m256i sum16)

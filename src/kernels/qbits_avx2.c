@@ -3,19 +3,27 @@
  * The same four bytes of 8 rows make a register (a 4x4 transpose of 16 bytes of each); a shift and a mask take one
  * weight out of each byte, and activations, put in that order once for all rows, meet them: nothing crosses lanes.
  * See q_avx2.h and quant.h for the arithmetic. */
-#include "kernels/ahead.h"
 #include "kernels/q_avx2.h"
 
 /* Bits of a weight; a byte's weights are neighbours. */
 QDEC_INLINE int bits_of(uint32_t type) { return type == DTYPE_Q1_0 ? 1 : 2; }
 
-/* A block of 8 rows.  x: activations in the order of the fields; sum: of each 32. */
-QDEC_INLINE __m256 bits_step(uint32_t type, const uint8_t *const s[8], const int8_t *x, const int32_t *sum, const float *dx,
+/* q: activations in the order of the fields; sum: of each 32; d: scales of each 32. */
+struct bits_x { const int8_t *q; const int32_t *sum; const float *d; };
+
+QDEC_INLINE __m256 bits_step(uint32_t type, const uint8_t *const s[8], const void *of, uint32_t block, uintptr_t ahead,
                              __m256 acc)
 {
+    const struct bits_x *all = of;
+    const int8_t *x = all->q + block * qdec_elems(type);
+    const int32_t *sum = all->sum + block * (qdec_elems(type) / 32);
+    const float *dx = all->d + block * (qdec_elems(type) / 32);
     const int bits = bits_of(type), fields = 8 / bits;
     uint16_t d_raw[8] __attribute__((aligned(16)));
     __m256i v[4];
+    QDEC_UNROLL
+    for (size_t i = 0; i < 8 * qdec_bytes(type); i += 64)
+        fetch_line(ahead + i);
     QDEC_UNROLL
     for (int r = 0; r < 8; r++)
         d_raw[r] = qdec_u16(s[r]);
@@ -41,11 +49,10 @@ QDEC_INLINE __m256 bits_step(uint32_t type, const uint8_t *const s[8], const int
     return acc;
 }
 
-QDEC_INLINE void bits_rows(uint32_t type, const struct q8_args *a)
+QDEC_INLINE void bits_rows(uint32_t type, const struct q8_args *a, uint32_t t0)
 {
-    const size_t bytes = qdec_bytes(type), token = q8_token(a, 0);
-    const uint32_t fields = 8 / (uint32_t)bits_of(type), n_blocks = a->n / qdec_elems(type), per = qdec_elems(type) / 32;
-    const float *d = a->x->d + token * (a->n / 32);
+    const size_t token = q8_token(a, t0);
+    const uint32_t fields = 8 / (uint32_t)bits_of(type);
     const int8_t *q = a->x->q + token * a->n;
     const int16_t *sum16 = a->x->sum16 + token * (a->n / 16);
     int32_t *sum = a->scratch;
@@ -56,34 +63,15 @@ QDEC_INLINE void bits_rows(uint32_t type, const struct q8_args *a)
     }
     for (uint32_t i = 0; i < a->n / 32; i++)
         sum[i] = sum16[2 * i] + sum16[2 * i + 1];
-    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in its own order */
-    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
-        const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
-        const uint8_t *s[8];
-        q256_rows(a, r0, nr, s);
-        __m256 acc = _mm256_setzero_ps();
-        for (uint32_t b = 0; b < n_blocks; b++, ahead_advance(&ahead, 8 * bytes)) {
-            QDEC_UNROLL
-            for (size_t i = 0; i < 8 * bytes; i += 64)
-                fetch_line(ahead.at + i);
-            acc = bits_step(type, s, x + b * qdec_elems(type), sum + b * per, d + b * per, acc);
-            for (uint32_t r = 0; r < 8; r++)
-                s[r] += bytes;
-        }
-        q256_store(a->out + r0, nr, acc);
-    }
+    const struct bits_x all = {x, sum, a->x->d + token * (a->n / 32)};
+    q256_one_token(type, a, t0, bits_step, &all);
 }
 
-static void bits_q1_0(const struct q8_args *a) { bits_rows(DTYPE_Q1_0, a); }
-static void bits_q2_0(const struct q8_args *a) { bits_rows(DTYPE_Q2_0, a); }
+static void bits_q1_0(const struct q8_args *a, uint32_t t0) { bits_rows(DTYPE_Q1_0, a, t0); }
+static void bits_q2_0(const struct q8_args *a, uint32_t t0) { bits_rows(DTYPE_Q2_0, a, t0); }
 
 bool qbits_avx2_run(uint32_t type, const struct q8_args *a)
 {
-    if (a->n_tok != 1 || (type != DTYPE_Q1_0 && type != DTYPE_Q2_0))
-        return false;
-    if (type == DTYPE_Q1_0)
-        bits_q1_0(a);
-    else
-        bits_q2_0(a);
-    return true;
+    static q8_few_fn *const table[DTYPE_N][3] = {[DTYPE_Q1_0] = {bits_q1_0}, [DTYPE_Q2_0] = {bits_q2_0}};
+    return q8_few_run(table[type], a);
 }

@@ -69,16 +69,6 @@ QDEC_INLINE void q6_four(const uint8_t *const s[4], const struct few_x *x, uintp
     }
 }
 
-/* d of 8 rows. */
-QDEC_INLINE __m256 q6_d(const uint8_t *const s[8])
-{
-    __m256i v[4];
-    __m256 low, d;
-    q256_lanes(s, 194, v);
-    q256_halves(v[3], &low, &d);
-    return d;
-}
-
 /* ---- IQ4_XS ---- */
 
 struct xs_head {
@@ -204,88 +194,77 @@ QDEC_INLINE __m256i tq2_four(const uint8_t *const s[4], const struct few_x *x, u
     return _mm256_madd_epi16(a, _mm256_set1_epi16(1));
 }
 
-QDEC_INLINE __m256 tq2_d(const uint8_t *const s[8])
+/* ---- all ---- */
+
+/* d of 8 rows, the last two bytes of a block. */
+QDEC_INLINE __m256 few_last_d(uint32_t type, const uint8_t *const s[8])
 {
     __m256i v[4];
     __m256 low, d;
-    q256_lanes(s, 50, v);
+    q256_lanes(s, qdec_bytes(type) - 16, v);
     q256_halves(v[3], &low, &d);
     return d;
 }
 
-/* ---- all ---- */
+/* Of all blocks. */
+struct few_all { const uint8_t *q; const int16_t *sum16; const float *d; };
 
-QDEC_INLINE __m256 few_step(uint32_t type, const uint8_t *const s[8], const struct few_x *x, float dx,
-                            uintptr_t ahead, __m256 acc)
+QDEC_INLINE __m256 few_step(uint32_t type, const uint8_t *const s[8], const void *of, uint32_t b, uintptr_t ahead, __m256 acc)
 {
+    const struct few_all *all = of;
+    const bool four = type == DTYPE_IQ4_XS;
+    const struct few_x x = {all->q + (four ? IQ4_XS_X : 256) * (size_t)b, all->sum16 + (four ? 8 : 16) * (size_t)b};
     const size_t lines = (8 * qdec_bytes(type) + 63) / 64,
                  half = lines / 2; /* the last may be asked for twice */
     struct xs_head xs;
     __m256i fold[2];
     if (type == DTYPE_IQ4_XS)
-        xs_unpack_head(s, x->sum16, &xs);
+        xs_unpack_head(s, x.sum16, &xs);
     QDEC_UNROLL
     for (int g = 0; g < 2; g++) {
         const uintptr_t at = ahead + (g ? 64 * half : 0);
         const size_t n = g ? lines - half : half;
         __m256i part[4];
         if (type == DTYPE_Q6_K)
-            q6_four(s + 4 * g, x, at, n, part);
+            q6_four(s + 4 * g, &x, at, n, part);
         else if (type == DTYPE_IQ4_XS)
-            xs_four(s + 4 * g, (const int16_t(*)[8])xs.scale + 4 * g, x, at, n, part);
-        fold[g] = type == DTYPE_TQ2_0 ? tq2_four(s + 4 * g, x, at, n) : q256_fold4(part);
+            xs_four(s + 4 * g, (const int16_t(*)[8])xs.scale + 4 * g, &x, at, n, part);
+        fold[g] = type == DTYPE_TQ2_0 ? tq2_four(s + 4 * g, &x, at, n) : q256_fold4(part);
     }
-    __m256 d = type == DTYPE_Q6_K ? q6_d(s) : type == DTYPE_IQ4_XS ? xs.d : tq2_d(s);
+    __m256 d = type == DTYPE_IQ4_XS ? xs.d : few_last_d(type, s);
     __m256i isum = q256_join(fold[0], fold[1]);
     if (type == DTYPE_IQ4_XS)
         isum = _mm256_add_epi32(isum, xs.left_out);
-    return _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_set1_ps(dx)), _mm256_cvtepi32_ps(isum), acc);
+    return _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_set1_ps(all->d[b])), _mm256_cvtepi32_ps(isum), acc);
 }
 
-QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a)
+QDEC_INLINE void few_rows(uint32_t type, const struct q8_args *a, uint32_t t0)
 {
-    const size_t bytes = qdec_bytes(type), token = q8_token(a, 0);
-    const float *d = a->x->d + token * (a->n / 256);
+    const size_t token = q8_token(a, t0);
     const int16_t *from = a->x->sum16 + token * (a->n / 16);
+    const uint8_t *q = (const uint8_t *)a->x->q + token * a->n;
     int16_t *sum16 = a->scratch;
     if (type == DTYPE_IQ4_XS) {
         sum16 += a->n; /* behind the rest of IQ4_XS_X for each block */
-        xs_activations(a->x->q + token * a->n, a->n, a->scratch, sum16);
+        xs_activations((const int8_t *)q, a->n, a->scratch, sum16);
+        q = a->scratch;
     }
     for (uint32_t i = 0; type != DTYPE_IQ4_XS && i < a->n / 16; i++)
         sum16[i] = (int16_t)(from[i] * (type == DTYPE_Q6_K ? -16 : -1)); /* 16 * 16 * 127 = 32512 */
-    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in order */
-    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
-        const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
-        const uint8_t *s[8];
-        q256_rows(a, r0, nr, s);
-        __m256 acc = _mm256_setzero_ps();
-        for (uint32_t b = 0; b < a->n / 256; b++, ahead_advance(&ahead, 8 * bytes)) {
-            struct few_x x = {(const uint8_t *)a->x->q + token * a->n + 256 * (size_t)b,
-                              sum16 + 16 * (size_t)b};
-            if (type == DTYPE_IQ4_XS)
-                x = (struct few_x){(const uint8_t *)a->scratch + IQ4_XS_X * (size_t)b, sum16 + 8 * (size_t)b};
-            acc = few_step(type, s, &x, d[b], ahead.at, acc);
-            for (uint32_t r = 0; r < 8; r++)
-                s[r] += bytes;
-        }
-        q256_store(a->out + r0, nr, acc);
-    }
+    const struct few_all all = {q, sum16, a->x->d + token * (a->n / 256)};
+    q256_one_token(type, a, t0, few_step, &all);
 }
 
 #define DEFINE(TYPE) \
-    static void few_##TYPE(const struct q8_args *a) { few_rows(DTYPE_##TYPE, a); }
+    static void few_##TYPE(const struct q8_args *a, uint32_t t0) { few_rows(DTYPE_##TYPE, a, t0); }
 #define TYPES(X) X(Q6_K) X(IQ4_XS) X(TQ2_0)
 TYPES(DEFINE)
 #undef DEFINE
 
 bool qfew256_avx2_run(uint32_t type, const struct q8_args *a)
 {
-#define ROW(TYPE) [DTYPE_##TYPE] = few_##TYPE,
-    static void (*const table[DTYPE_N])(const struct q8_args *a) = {TYPES(ROW)};
+#define ROW(TYPE) [DTYPE_##TYPE] = {few_##TYPE},
+    static q8_few_fn *const table[DTYPE_N][3] = {TYPES(ROW)};
 #undef ROW
-    if (a->n_tok != 1 || !table[type])
-        return false;
-    table[type](a);
-    return true;
+    return q8_few_run(table[type], a);
 }

@@ -73,13 +73,16 @@ QDEC_INLINE void k45_weights(uint32_t type, const uint8_t *s, __m256i fifth, int
                            _mm256_and_si256(fifth, qdec_set1(32)));
 }
 
-QDEC_INLINE __m256 k45_step(uint32_t type, const uint8_t *const s[8], const int8_t *x, const int16_t *sum32,
-                            float dx, uintptr_t ahead, __m256 acc)
+struct k45_x { const int8_t *q; const int16_t *sum32; const float *d; };
+
+QDEC_INLINE __m256 k45_step(uint32_t type, const uint8_t *const s[8], const void *of, uint32_t b, uintptr_t ahead, __m256 acc)
 {
+    const struct k45_x *all = of;
+    const int8_t *x = all->q + 256 * (size_t)b;
     const size_t lines = 8 * qdec_bytes(type) / 64;
     struct k45_head h;
     __m256i fold[2];
-    k45_unpack_head(type, s, sum32, &h);
+    k45_unpack_head(type, s, all->sum32 + 8 * (size_t)b, &h);
     QDEC_UNROLL
     for (int g = 0; g < 2; g++) {
         __m256i part[4];
@@ -97,9 +100,9 @@ QDEC_INLINE __m256 k45_step(uint32_t type, const uint8_t *const s[8], const int8
                 k45_weights(type, s[row], fifth, i, q);
                 __m256i a =
                     _mm256_madd_epi16(_mm256_maddubs_epi16(q[0], x0), q256_dword(&h.scale[2 * i][row]));
-                __m256i b =
+                __m256i c =
                     _mm256_madd_epi16(_mm256_maddubs_epi16(q[1], x1), q256_dword(&h.scale[2 * i + 1][row]));
-                a = _mm256_add_epi32(a, b);
+                a = _mm256_add_epi32(a, c);
                 part[r] = i ? _mm256_add_epi32(part[r], a) : a;
             }
             /* One after the other: else there are more at once than registers. */
@@ -110,15 +113,14 @@ QDEC_INLINE __m256 k45_step(uint32_t type, const uint8_t *const s[8], const int8
     __m256i isum = q256_join(fold[0], fold[1]);
     if (type == DTYPE_Q5_K)
         isum = _mm256_srai_epi32(isum, 1);
-    __m256 dx8 = _mm256_set1_ps(dx);
+    __m256 dx8 = _mm256_set1_ps(all->d[b]);
     acc = _mm256_fmadd_ps(_mm256_mul_ps(h.d, dx8), _mm256_cvtepi32_ps(isum), acc);
     return _mm256_fmadd_ps(_mm256_mul_ps(h.m, dx8), _mm256_cvtepi32_ps(h.msum), acc);
 }
 
-QDEC_INLINE void k45_rows(uint32_t type, const struct q8_args *a)
+QDEC_INLINE void k45_rows(uint32_t type, const struct q8_args *a, uint32_t t0)
 {
-    const size_t bytes = qdec_bytes(type), token = q8_token(a, 0);
-    const float *d = a->x->d + token * (a->n / 256);
+    const size_t token = q8_token(a, t0);
     const int16_t *sum16 = a->x->sum16 + token * (a->n / 16);
     int16_t *sum32 = a->scratch;
     for (uint32_t i = 0; i < a->n / 32; i += 4) {
@@ -126,32 +128,15 @@ QDEC_INLINE void k45_rows(uint32_t type, const struct q8_args *a)
         for (uint32_t k = 0; k < 4; k++)
             sum32[i + k] = (int16_t)(sum16[2 * (i + order[k])] + sum16[2 * (i + order[k]) + 1]);
     }
-    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in order */
-    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
-        const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
-        const uint8_t *s[8];
-        q256_rows(a, r0, nr, s);
-        __m256 acc = _mm256_setzero_ps();
-        for (uint32_t b = 0; b < a->n / 256; b++, ahead_advance(&ahead, 8 * bytes)) {
-            acc = k45_step(type, s, a->x->q + token * a->n + 256 * (size_t)b, sum32 + 8 * (size_t)b, d[b],
-                           ahead.at, acc);
-            for (uint32_t r = 0; r < 8; r++)
-                s[r] += bytes;
-        }
-        q256_store(a->out + r0, nr, acc);
-    }
+    const struct k45_x x = {a->x->q + token * a->n, sum32, a->x->d + token * (a->n / 256)};
+    q256_one_token(type, a, t0, k45_step, &x);
 }
 
-static void k45_q4_k(const struct q8_args *a) { k45_rows(DTYPE_Q4_K, a); }
-static void k45_q5_k(const struct q8_args *a) { k45_rows(DTYPE_Q5_K, a); }
+static void k45_q4_k(const struct q8_args *a, uint32_t t0) { k45_rows(DTYPE_Q4_K, a, t0); }
+static void k45_q5_k(const struct q8_args *a, uint32_t t0) { k45_rows(DTYPE_Q5_K, a, t0); }
 
 bool qfew45k_avx2_run(uint32_t type, const struct q8_args *a)
 {
-    if (a->n_tok != 1 || (type != DTYPE_Q4_K && type != DTYPE_Q5_K))
-        return false;
-    if (type == DTYPE_Q4_K)
-        k45_q4_k(a);
-    else
-        k45_q5_k(a);
-    return true;
+    static q8_few_fn *const table[DTYPE_N][3] = {[DTYPE_Q4_K] = {k45_q4_k}, [DTYPE_Q5_K] = {k45_q5_k}};
+    return q8_few_run(table[type], a);
 }

@@ -335,9 +335,9 @@ QDEC_INLINE uint16_t iq_d(uint32_t type, const uint8_t *s)
     return (uint16_t)((qdec_u64(s + 48) >> 12 & 0x000f000f000f000f) * 0x0001001001001000 >> 48);
 }
 
-QDEC_INLINE void iq_rows(uint32_t type, const struct q8_args *a)
+QDEC_INLINE void iq_rows(uint32_t type, const struct q8_args *a, uint32_t t0)
 {
-    const size_t bytes = qdec_bytes(type), token = q8_token(a, 0);
+    const size_t bytes = qdec_bytes(type), token = q8_token(a, t0);
     const float *d = a->x->d + token * (a->n / 256);
     const struct iq_const *c = &iq_const;
     struct iq_x *x = a->scratch;
@@ -377,24 +377,21 @@ QDEC_INLINE void iq_rows(uint32_t type, const struct q8_args *a)
             acc = _mm256_fmadd_ps(_mm256_mul_ps(q256_d(type, d_raw), _mm256_set1_ps(d[b])),
                                   _mm256_cvtepi32_ps(q256_tree(part)), acc);
         }
-        q256_store(a->out + r0, nr, acc);
+        q256_store(a->out + t0 * a->ld_out + r0, nr, acc);
     }
 }
 
 #define TYPES(X) X(IQ1_S) X(IQ1_M) X(IQ2_XXS) X(IQ2_XS) X(IQ2_S) X(IQ3_XXS) X(IQ3_S)
-#define DEFINE(TYPE) static void iq_##TYPE(const struct q8_args *a) { iq_rows(DTYPE_##TYPE, a); }
+#define DEFINE(TYPE) static void iq_##TYPE(const struct q8_args *a, uint32_t t0) { iq_rows(DTYPE_##TYPE, a, t0); }
 TYPES(DEFINE)
 #undef DEFINE
 
 bool qiq_avx2_run(uint32_t type, const struct q8_args *a)
 {
-#define ROW(TYPE) [DTYPE_##TYPE] = iq_##TYPE,
-    static void (*const table[DTYPE_N])(const struct q8_args *a) = {TYPES(ROW)};
+#define ROW(TYPE) [DTYPE_##TYPE] = {iq_##TYPE},
+    static q8_few_fn *const table[DTYPE_N][3] = {TYPES(ROW)};
 #undef ROW
-    if (a->n_tok != 1 || !table[type])
-        return false;
-    table[type](a);
-    return true;
+    return q8_few_run(table[type], a);
 }
 
 static void iq_fill(void)

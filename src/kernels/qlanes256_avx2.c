@@ -74,10 +74,16 @@ QDEC_INLINE void lanes_fields(uint32_t type, __m256i v, __m256i high, __m256i q[
     q[3] = _mm256_and_si256(_mm256_srli_epi16(b, 4), three);
 }
 
-/* A block of 8 rows.  x, sum16: its activations; bias: Q3_K's, two words for each group. */
-QDEC_INLINE __m256 lanes_step(uint32_t type, const uint8_t *const s[8], const int8_t *x, const int16_t *sum16,
-                              const int16_t *bias, float dx, uintptr_t ahead, __m256 acc)
+/* bias: Q3_K's, two words for each group. */
+struct lanes_x { const int8_t *q; const int16_t *sum16, *bias; const float *d; };
+
+QDEC_INLINE __m256 lanes_step(uint32_t type, const uint8_t *const s[8], const void *of, uint32_t block, uintptr_t ahead,
+                              __m256 acc)
 {
+    const struct lanes_x *all = of;
+    const int8_t *x = all->q + 256 * (size_t)block;
+    const int16_t *sum16 = all->sum16 + 16 * (size_t)block, *bias = all->bias + 32 * (size_t)block;
+    const float dx = all->d[block];
     const bool three = type == DTYPE_Q3_K;
     const size_t lines = (8 * qdec_bytes(type) + 63) / 64; /* asked for in four parts */
     struct lanes_head head;
@@ -136,40 +142,22 @@ QDEC_INLINE __m256 lanes_step(uint32_t type, const uint8_t *const s[8], const in
     return _mm256_fmadd_ps(_mm256_mul_ps(head.m, dx8), _mm256_cvtepi32_ps(msum), acc);
 }
 
-QDEC_INLINE void lanes_rows(uint32_t type, const struct q8_args *a)
+QDEC_INLINE void lanes_rows(uint32_t type, const struct q8_args *a, uint32_t t0)
 {
-    const size_t bytes = qdec_bytes(type), token = q8_token(a, 0);
-    const float *d = a->x->d + token * (a->n / 256);
+    const size_t token = q8_token(a, t0);
     const int16_t *sum16 = a->x->sum16 + token * (a->n / 16);
     int16_t *bias = a->scratch;
     for (uint32_t i = 0; type == DTYPE_Q3_K && i < a->n / 16; i++) /* -4 sum16, a half in each word */
         bias[2 * i] = bias[2 * i + 1] = (int16_t)(-2 * sum16[i]);
-    struct ahead ahead = ahead_begin(a, 8 * a->row_bytes); /* as much as a step reads, in its own order */
-    for (uint32_t r0 = 0; r0 < a->n_rows; r0 += 8) {
-        const uint32_t nr = a->n_rows - r0 < 8 ? a->n_rows - r0 : 8;
-        const uint8_t *s[8];
-        q256_rows(a, r0, nr, s);
-        __m256 acc = _mm256_setzero_ps();
-        for (uint32_t b = 0; b < a->n / 256; b++, ahead_advance(&ahead, 8 * bytes)) {
-            acc = lanes_step(type, s, a->x->q + token * a->n + 256 * (size_t)b, sum16 + 16 * (size_t)b,
-                             bias + 32 * (size_t)b, d[b], ahead.at, acc);
-            for (uint32_t r = 0; r < 8; r++)
-                s[r] += bytes;
-        }
-        q256_store(a->out + r0, nr, acc);
-    }
+    const struct lanes_x x = {a->x->q + token * a->n, sum16, bias, a->x->d + token * (a->n / 256)};
+    q256_one_token(type, a, t0, lanes_step, &x);
 }
 
-static void lanes_q2_k(const struct q8_args *a) { lanes_rows(DTYPE_Q2_K, a); }
-static void lanes_q3_k(const struct q8_args *a) { lanes_rows(DTYPE_Q3_K, a); }
+static void lanes_q2_k(const struct q8_args *a, uint32_t t0) { lanes_rows(DTYPE_Q2_K, a, t0); }
+static void lanes_q3_k(const struct q8_args *a, uint32_t t0) { lanes_rows(DTYPE_Q3_K, a, t0); }
 
 bool qlanes256_avx2_run(uint32_t type, const struct q8_args *a)
 {
-    if (a->n_tok != 1 || (type != DTYPE_Q2_K && type != DTYPE_Q3_K))
-        return false;
-    if (type == DTYPE_Q2_K)
-        lanes_q2_k(a);
-    else
-        lanes_q3_k(a);
-    return true;
+    static q8_few_fn *const table[DTYPE_N][3] = {[DTYPE_Q2_K] = {lanes_q2_k}, [DTYPE_Q3_K] = {lanes_q3_k}};
+    return q8_few_run(table[type], a);
 }
